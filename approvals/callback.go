@@ -1,0 +1,100 @@
+package approvals
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"time"
+	"unicode/utf8"
+)
+
+// CallbackInlineLimit is the size, in bytes, up to which an upstream's body travels
+// inside the callback. Larger ones are fetched from the result endpoint.
+const CallbackInlineLimit = 16 << 10
+
+// callbackBody is the payload of a callback, as the API contract has it.
+type callbackBody struct {
+	Type      EventType    `json:"type"`
+	Timestamp time.Time    `json:"timestamp"`
+	Data      callbackData `json:"data"`
+}
+
+type callbackData struct {
+	TicketID      string            `json:"ticket_id"`
+	State         State             `json:"state"`
+	Done          bool              `json:"done"`
+	Sequence      int64             `json:"sequence"`
+	Version       int64             `json:"version"`
+	Metadata      map[string]string `json:"metadata"`
+	Links         map[string]string `json:"links"`
+	Error         *Problem          `json:"error"`
+	Question      *Question         `json:"question,omitempty"`
+	Result        *ResultBody       `json:"result"`
+	ResultOmitted *string           `json:"result_omitted"`
+}
+
+// ResultBody is how an upstream's answer is shown to the caller, here and at the
+// result endpoint. Body holds JSON as JSON and text as a string; other bytes are in
+// BodyBase64.
+type ResultBody struct {
+	Status     int             `json:"status"`
+	Headers    []Header        `json:"headers"`
+	Body       json.RawMessage `json:"body,omitempty"`
+	BodyBase64 string          `json:"body_base64,omitempty"`
+	Truncated  bool            `json:"truncated"`
+	Size       int64           `json:"size"`
+	Digest     string          `json:"digest"`
+	DurationMS int64           `json:"duration_ms"`
+	ExecutedAt time.Time       `json:"executed_at"`
+}
+
+// Render renders a result for the caller.
+func (r Result) Render() ResultBody {
+	out := ResultBody{
+		Status: r.Status, Headers: r.Headers, Truncated: r.Truncated, Size: r.Size,
+		Digest: r.Digest, DurationMS: r.DurationMS, ExecutedAt: r.ExecutedAt.UTC(),
+	}
+	if out.Headers == nil {
+		out.Headers = []Header{}
+	}
+	switch {
+	case len(r.Body) == 0:
+	case json.Valid(r.Body):
+		out.Body = r.Body
+	case utf8.Valid(r.Body):
+		out.Body, _ = json.Marshal(string(r.Body)) // a valid string always marshals
+	default:
+		out.BodyBase64 = base64.StdEncoding.EncodeToString(r.Body)
+	}
+	return out
+}
+
+// CallbackPayload renders the body of the callback for an event, once: the same bytes
+// are sent, and signed, on every attempt. t is the ticket after the event; links are
+// relative to base, the public URL of the service.
+func CallbackPayload(t Ticket, e Event, r *Result, base string) ([]byte, error) {
+	data := callbackData{
+		TicketID: t.ID, State: e.State, Done: e.State.Final(), Sequence: e.Seq, Version: e.Seq,
+		Metadata: t.Metadata, Links: Links(t.ID, base), Error: e.Data.Problem, Question: e.Data.Question,
+	}
+	if data.Metadata == nil {
+		data.Metadata = map[string]string{}
+	}
+	if r != nil && e.Data.Result != nil {
+		if len(r.Body) <= CallbackInlineLimit {
+			body := r.Render()
+			data.Result = &body
+		} else {
+			reason := "too_large"
+			data.ResultOmitted = &reason
+		}
+	}
+	return json.Marshal(callbackBody{Type: e.Type, Timestamp: e.At.UTC(), Data: data})
+}
+
+// Links returns the addresses of a ticket below base.
+func Links(id, base string) map[string]string {
+	self := base + "/v1/tickets/" + id
+	return map[string]string{
+		"self": self, "result": self + "/result", "events": self + "/events", "cancel": self + "/cancel",
+	}
+}

@@ -1,0 +1,74 @@
+package approvals
+
+import "time"
+
+// DeliveryAttempt is one try to post one event to a callback.
+type DeliveryAttempt struct {
+	// Seq is the event that is being delivered.
+	Seq    int64 `json:"seq"`
+	Number int   `json:"number"`
+	// Status is the receiver's HTTP status, 0 when there was none.
+	Status     int    `json:"status,omitempty"`
+	DurationMS int64  `json:"duration_ms"`
+	Error      string `json:"error,omitempty"`
+	// NextAt is when it will be tried again; zero means never.
+	NextAt time.Time `json:"next_at,omitzero"`
+}
+
+// Delivered records that the receiver took the event.
+func (t Ticket) Delivered(worker string, a DeliveryAttempt, now time.Time) (Transition, error) {
+	return t.delivery(worker, EventCallbackDelivered, a, now)
+}
+
+// DeliveryFailed records a failed attempt. With a.NextAt zero the delivery is exhausted;
+// otherwise it is tried again then.
+func (t Ticket) DeliveryFailed(worker string, a DeliveryAttempt, now time.Time) (Transition, error) {
+	if a.NextAt.IsZero() {
+		return t.delivery(worker, EventCallbackExhausted, a, now)
+	}
+	return t.delivery(worker, EventCallbackFailed, a, now)
+}
+
+func (t Ticket) delivery(worker string, typ EventType, a DeliveryAttempt, now time.Time) (Transition, error) {
+	if t.Callback == nil || a.Seq < 1 || a.Seq > t.Version {
+		return Transition{}, refuse(CodeConflict, "there is no such delivery")
+	}
+	c := t.change(Actor{Kind: ActorWorker, Name: worker, Via: "job"}, now)
+	c.record(typ, t.State, Data{Delivery: &a})
+	if typ == EventCallbackFailed {
+		c.then(Deliver{TicketID: t.ID, Seq: a.Seq, At: a.NextAt})
+	} else if a.Seq == t.CallbackSeq {
+		c.updateCard()
+	}
+	return c.done(), nil
+}
+
+func (t Ticket) applyDelivery(e Event) Ticket {
+	if e.Data.Delivery.Seq != t.CallbackSeq {
+		return t
+	}
+	switch e.Type { //nolint:exhaustive // only the three delivery events come here
+	case EventCallbackDelivered:
+		t.CallbackState = CallbackDelivered
+	case EventCallbackExhausted:
+		t.CallbackState = CallbackExhausted
+	default:
+		t.CallbackState = CallbackPending
+	}
+	return t
+}
+
+// Card is where a stage was shown to people.
+type Card struct {
+	Stage   int    `json:"stage"`
+	Channel string `json:"channel"`
+	TS      string `json:"ts"`
+}
+
+// Notified records that a card was posted.
+func (t Ticket) Notified(worker string, card Card, now time.Time) (Transition, error) {
+	c := t.change(Actor{Kind: ActorWorker, Name: worker, Via: "job"}, now)
+	c.record(EventNotified, t.State, Data{Card: &card})
+	c.updateCard() // the ticket may have moved on while the card was being posted
+	return c.done(), nil
+}

@@ -1,0 +1,37 @@
+// Package approvals is the domain of Countersign: who must say yes to a privileged
+// call, who has, and what may happen next. It is pure. It imports the standard
+// library only, reads no clock, opens no socket and writes no row.
+//
+// # The life of a ticket
+//
+// A caller submits a call. A rule of the policy answers with a [Plan], which is
+// frozen onto the [Ticket]: stages in sequence, each with approver sets that must
+// all be met, with reminders, escalation tiers and deadlines.
+//
+//	            ┌────────── answered ──────────┐
+//	            ▼                              │
+//	submit ─► pending ──── asked ─────────► needs_info
+//	 │          │ ├── denied ────────────► denied
+//	 │          │ ├── timer ─────────────► expired
+//	 │          │ └── caller ────────────► cancelled
+//	 │          ▼ quorum of the last stage
+//	 └ allow ► approved ── claim + fence ─► executing ─► succeeded | failed | outcome_unknown
+//	 └ deny  ► denied
+//
+// # Verbs, events, effects
+//
+// Every change is a verb: a method of Ticket that takes the facts it needs (who, what,
+// a [Directory] of people, and now) and returns a [Transition] or an error. Verbs never
+// change their receiver. A Transition carries events (past facts, the audit trail), the
+// ticket that results from applying them, and effects (what must be woken or sent
+// next). Because the new ticket is always the fold of its events, [Replay] of the audit
+// trail gives the ticket by construction, not by discipline.
+//
+// A refusal is a fact too: when somebody is turned away, the verb returns a Transition
+// with a ticket.refused event together with the error. The caller of the verb commits
+// the event and then reports the error.
+//
+// One writer, db.Store.Advance, locks the ticket, calls a verb with the database's
+// clock, and commits new state, events and jobs in one transaction. Nothing else in
+// the product changes a ticket.
+package approvals

@@ -1,0 +1,227 @@
+package approvals
+
+import "time"
+
+// MaxEpochs bounds how often a call to an idempotent upstream is made.
+const MaxEpochs = 5
+
+// OutcomeKind says how an attempt to make the call ended.
+type OutcomeKind string
+
+const (
+	// Answered means that upstream's status is known.
+	Answered OutcomeKind = "answered"
+	// NotSent means that provably no byte of the request left.
+	NotSent OutcomeKind = "not_sent"
+	// Unknown means everything else.
+	Unknown OutcomeKind = "unknown"
+)
+
+// Outcome is how an attempt ended.
+type Outcome struct {
+	Kind OutcomeKind
+	// Success says whether an answer met the success rule.
+	Success bool
+	// Result is the answer, with Answered only.
+	Result *Result
+	// Problem explains NotSent and Unknown, and an answer outside the success set.
+	Problem *Problem
+}
+
+// ResultSummary is what the audit trail keeps of an answer.
+type ResultSummary struct {
+	Status     int       `json:"status"`
+	Size       int64     `json:"size"`
+	Digest     string    `json:"digest"`
+	Truncated  bool      `json:"truncated,omitempty"`
+	DurationMS int64     `json:"duration_ms"`
+	ExecutedAt time.Time `json:"executed_at"`
+}
+
+// Result is upstream's answer as it is stored.
+type Result struct {
+	ResultSummary
+	Headers []Header
+	Body    []byte
+}
+
+// Claim takes the ticket for a worker, still unsent. It checks that the approvals stand
+// as people and groups are now; where they do not, the ticket goes back to the stage
+// that is no longer met. CodeConflict when somebody else holds it or it has moved on;
+// CodeExpired when the approval has gone stale (the ticket expires with it).
+func (t Ticket) Claim(worker string, dir Directory, now time.Time) (Transition, error) {
+	if !t.claimable() {
+		return Transition{}, refuse(CodeConflict, "nothing to execute: the ticket is %s", t.State)
+	}
+	if t.State == Approved && !now.Before(t.ExecuteBy) {
+		return t.expireLate(now)
+	}
+	actor := Actor{Kind: ActorWorker, Name: worker, Via: "job"}
+	if stage, fallen := t.fallen(dir); fallen && t.State == Approved {
+		return t.reopen(actor, stage, now), refuse(CodeConflict, "stage %d is no longer met", stage+1)
+	}
+	c := t.change(actor, now)
+	c.record(EventClaimed, t.State, Data{Epoch: t.Epoch + 1, Worker: worker})
+	return c.done(), nil
+}
+
+// claimable: approved and free, or in doubt with an upstream that may be asked again.
+func (t Ticket) claimable() bool {
+	if t.Worker != "" {
+		return false
+	}
+	return t.State == Approved || (t.State == Executing && t.Plan.Idempotent)
+}
+
+// fallen returns the first stage whose quorum no longer stands.
+func (t Ticket) fallen(dir Directory) (int, bool) {
+	for i := range t.Plan.Stages {
+		if !t.Tally(i, dir).Met() {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (t Ticket) reopen(actor Actor, stage int, now time.Time) Transition {
+	c := t.change(actor, now)
+	c.record(EventReopened, Pending, Data{Stage: &stage, Reason: "an approval no longer stands"})
+	c.notify()
+	c.updateCard()
+	c.arm()
+	return c.done()
+}
+
+// BeginExecution is the one-way door: once its event is committed, the call may have
+// been made, and every later path that cannot show an answer owes outcome_unknown.
+// digest is the request digest recomputed from what is about to be sent. A mismatch, with
+// the ticket's or with a decision's, ends the ticket as failed with nothing sent.
+// CodeConflict when the claim is no longer ours; CodeExpired as for Claim.
+func (t Ticket) BeginExecution(epoch int64, worker, digest string, dir Directory, now time.Time) (Transition, error) {
+	if t.Epoch != epoch || t.Worker != worker || (t.State != Approved && t.State != Executing) {
+		return Transition{}, refuse(CodeConflict, "the claim is no longer held: the ticket is %s", t.State)
+	}
+	if t.State == Approved && !now.Before(t.ExecuteBy) {
+		return t.expireLate(now)
+	}
+	actor := Actor{Kind: ActorWorker, Name: worker, Via: "job"}
+	if stage, fallen := t.fallen(dir); fallen && t.State == Approved {
+		return t.reopen(actor, stage, now), refuse(CodeConflict, "stage %d is no longer met", stage+1)
+	}
+	c := t.change(actor, now)
+	if !t.bound(digest) {
+		return c.violated(digest), refuse(CodeDigestMismatch, "what would be sent is not what was approved")
+	}
+	c.record(EventExecuting, Executing, Data{Epoch: epoch, Worker: worker, Digest: digest})
+	c.updateCard()
+	return c.done(), nil
+}
+
+func (t Ticket) bound(digest string) bool {
+	if digest != t.Digest {
+		return false
+	}
+	for _, d := range t.Decisions {
+		if d.Digest != digest {
+			return false
+		}
+	}
+	return true
+}
+
+// violated ends the ticket because what would be sent is not what was approved. A ticket
+// in doubt stays in doubt: an earlier attempt may have gone out.
+func (c *change) violated(digest string) Transition {
+	p := &Problem{Code: "binding_violation", Detail: "the request or its upstream changed after approval; nothing was sent"}
+	typ, state := EventFailed, Failed
+	if c.ticket.State == Executing {
+		typ, state = EventOutcomeUnknown, OutcomeUnknown
+	}
+	c.record(typ, state, Data{Epoch: c.ticket.Epoch, Digest: digest, Problem: p})
+	c.updateCard()
+	return c.done()
+}
+
+// FinishExecution records how the call ended. An answer that arrives after the ticket was
+// given up as outcome_unknown resolves it, as long as it is from the same claim.
+// CodeConflict when the claim is not ours or nothing is in flight.
+func (t Ticket) FinishExecution(epoch int64, worker string, o Outcome, now time.Time) (Transition, error) {
+	actor := Actor{Kind: ActorWorker, Name: worker, Via: "job"}
+	switch {
+	case t.Epoch != epoch:
+		return Transition{}, refuse(CodeConflict, "a later claim is in force")
+	case t.State == OutcomeUnknown && o.Kind == Answered:
+		return t.resolve(actor, o, "answered after it was given up", now), nil
+	case t.State != Executing || t.Worker != worker:
+		return Transition{}, refuse(CodeConflict, "nothing is in flight: the ticket is %s", t.State)
+	}
+	c := t.change(actor, now)
+	if o.Kind == Unknown && t.Plan.Idempotent && t.Epoch < MaxEpochs {
+		c.record(EventClaimReleased, Executing, Data{Epoch: epoch, Problem: o.Problem, Reason: "upstream is idempotent: it will be asked again"})
+		c.then(Execute{TicketID: t.ID, At: c.now.Add(retryPause(t.Epoch))})
+		return c.done(), nil
+	}
+	c.finish(epoch, o)
+	tr := c.done()
+	tr.Result = o.Result
+	return tr, nil
+}
+
+func (c *change) finish(epoch int64, o Outcome) {
+	typ, state := EventOutcomeUnknown, OutcomeUnknown
+	switch {
+	case o.Kind == Answered && o.Success:
+		typ, state = EventSucceeded, Succeeded
+	case o.Kind == Answered, o.Kind == NotSent && c.ticket.Epoch == 1, o.Kind == NotSent && !c.ticket.Plan.Idempotent:
+		typ, state = EventFailed, Failed
+	}
+	data := Data{Epoch: epoch, Problem: o.Problem}
+	if o.Result != nil {
+		data.Result = &o.Result.ResultSummary
+	}
+	c.record(typ, state, data)
+	c.updateCard()
+}
+
+func (t Ticket) resolve(actor Actor, o Outcome, reason string, now time.Time) Transition {
+	state := Failed
+	if o.Success {
+		state = Succeeded
+	}
+	c := t.change(actor, now)
+	data := Data{Epoch: t.Epoch, Problem: o.Problem, Reason: reason}
+	if o.Result != nil {
+		data.Result = &o.Result.ResultSummary
+	}
+	c.record(EventResolved, state, data)
+	c.updateCard()
+	tr := c.done()
+	tr.Result = o.Result
+	return tr
+}
+
+// Abandon gives up the claim of a worker that is gone. Unsent, the ticket is free
+// again; sent, it becomes outcome_unknown, unless upstream may be asked again.
+// CodeConflict when that claim is no longer in force.
+func (t Ticket) Abandon(epoch int64, now time.Time) (Transition, error) {
+	if t.Epoch != epoch || t.Worker == "" {
+		return Transition{}, refuse(CodeConflict, "that claim is no longer in force")
+	}
+	c := t.change(Actor{Kind: ActorTimer, Name: "sweeper", Via: "job"}, now)
+	again := t.State == Executing && t.Plan.Idempotent && t.Epoch < MaxEpochs
+	if t.State == Approved || again {
+		c.record(EventClaimReleased, t.State, Data{Epoch: epoch, Worker: t.Worker, Reason: "its worker is gone"})
+		c.then(Execute{TicketID: t.ID})
+		c.arm()
+		return c.done(), nil
+	}
+	c.record(EventOutcomeUnknown, OutcomeUnknown, Data{Epoch: epoch, Problem: &Problem{
+		Code: "worker_lost", Detail: "the process making the call died before it could record an answer; the call may have happened",
+	}})
+	c.updateCard()
+	return c.done(), nil
+}
+
+func retryPause(epoch int64) time.Duration {
+	return time.Second << min(epoch-1, 5)
+}

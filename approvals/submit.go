@@ -1,0 +1,154 @@
+package approvals
+
+import (
+	"time"
+	"unicode/utf8"
+)
+
+// Limits of the domain, in bytes unless said otherwise. Every free text on every verb
+// has one.
+const (
+	MaxJustification = 4096
+	MaxComment       = 1000
+	MaxQuestion      = 1500
+	MaxAnswer        = 4096
+	MaxMetadataKeys  = 32
+	MaxMetadataKey   = 64
+	MaxMetadataValue = 512
+)
+
+// Callback is where a caller wants to be told, and of what besides the end.
+type Callback struct {
+	URL    string      `json:"url"`
+	Events []EventType `json:"events,omitempty"`
+}
+
+func (c *Callback) wants(typ EventType) bool {
+	if c == nil {
+		return false
+	}
+	if typ.final() {
+		return true
+	}
+	for _, e := range c.Events {
+		if e == typ {
+			return true
+		}
+	}
+	return false
+}
+
+// Submission is a call as a caller hands it in, already authenticated and parsed.
+type Submission struct {
+	ID            string
+	Caller        string
+	OnBehalfOf    string
+	Call          Call
+	Justification string
+	Metadata      map[string]string
+	Callback      *Callback
+}
+
+// Submit opens a ticket under a plan. An allow rule leads straight to approved, a deny
+// rule, or none, to denied; a plan that nobody can meet is refused with
+// CodeUnsatisfiable, and a text over its limit with CodeInvalid.
+func Submit(s Submission, plan Plan, dir Directory, now time.Time) (Transition, error) {
+	if err := s.check(); err != nil {
+		return Transition{}, err
+	}
+	if err := plan.Check(dir); err != nil {
+		return Transition{}, err
+	}
+	now = now.UTC()
+	expires := now.Add(plan.ExpiresIn)
+	actor := Actor{Kind: ActorCaller, Name: s.Caller, Via: "api"}
+	c := Ticket{Call: s.Call}.change(actor, now)
+	c.ticket.ID = s.ID
+	c.record(EventCreated, Pending, Data{Created: s.created(plan, expires)})
+	c.begin(plan)
+	return c.done(), nil
+}
+
+func (c *change) begin(plan Plan) {
+	rule := Actor{Kind: ActorPolicy, Name: plan.Rule}
+	switch plan.Action {
+	case ActionAllow:
+		c.actor = rule
+		c.approve("allowed by rule")
+	case ActionApprove:
+		c.notify()
+		c.arm()
+	case ActionDeny:
+		c.actor = rule
+		c.record(EventDenied, Denied, Data{
+			Reason:  plan.Reason,
+			Problem: &Problem{Code: "denied_by_policy", Detail: plan.Reason},
+		})
+	}
+}
+
+func (s Submission) created(plan Plan, expires time.Time) *CreatedData {
+	out := &CreatedData{
+		Caller: s.Caller, OnBehalfOf: s.OnBehalfOf, Upstream: s.Call.Upstream,
+		Method: s.Call.Method, Path: s.Call.Path, Query: s.Call.Query,
+		BodyDigest: s.Call.BodyDigest(), BodyBytes: len(s.Call.Body),
+		Digest:        s.binding(plan.UpstreamDigest, expires).Digest(),
+		Justification: s.Justification, Metadata: s.Metadata, Callback: s.Callback,
+		Plan: plan, ExpiresAt: expires,
+	}
+	for _, h := range s.Call.Headers {
+		out.HeaderNames = append(out.HeaderNames, h.Name)
+	}
+	return out
+}
+
+func (s Submission) binding(upstreamDigest string, expires time.Time) Binding {
+	b := Binding{
+		Caller: s.Caller, OnBehalfOf: s.OnBehalfOf, Call: s.Call,
+		UpstreamDigest: upstreamDigest, ExpiresAt: expires,
+	}
+	if s.Callback != nil {
+		b.CallbackURL = s.Callback.URL
+	}
+	return b
+}
+
+// Binding returns what the ticket's approvals are bound to, with the upstream's
+// configuration as it is now. Its digest must equal the ticket's when the call is made.
+func (t Ticket) Binding(upstreamDigest string) Binding {
+	s := Submission{Caller: t.Caller, OnBehalfOf: t.OnBehalfOf, Call: t.Call, Callback: t.Callback}
+	return s.binding(upstreamDigest, t.ExpiresAt)
+}
+
+func (s Submission) check() error {
+	if err := checkText("justification", s.Justification, MaxJustification); err != nil {
+		return err
+	}
+	if len(s.Metadata) > MaxMetadataKeys {
+		return refuse(CodeInvalid, "metadata has %d keys, at most %d are allowed", len(s.Metadata), MaxMetadataKeys)
+	}
+	for k, v := range s.Metadata {
+		if err := checkText("a metadata key", k, MaxMetadataKey); err != nil {
+			return err
+		}
+		if err := checkText("metadata."+k, v, MaxMetadataValue); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkText(what, s string, limit int) error {
+	if len(s) > limit {
+		return refuse(CodeInvalid, "%s is %d bytes long, at most %d are allowed", what, len(s), limit)
+	}
+	if !utf8.ValidString(s) {
+		return refuse(CodeInvalid, "%s is not valid UTF-8", what)
+	}
+	for _, r := range s {
+		if r == 0 {
+			return refuse(CodeInvalid, "%s holds a NUL character", what)
+		}
+	}
+	return nil
+}

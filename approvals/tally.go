@@ -1,0 +1,178 @@
+package approvals
+
+// Tally is how far a stage has come.
+type Tally struct {
+	// Needed and Have count approvals over all sets of the stage.
+	Needed int `json:"needed"`
+	Have   int `json:"have"`
+	// Sets is the same per approver set, after the assignment that wastes no vote.
+	Sets []SetTally `json:"sets"`
+	// Denials counts people who denied, DenialsNeeded how many end the ticket.
+	Denials       int `json:"denials"`
+	DenialsNeeded int `json:"denials_needed"`
+}
+
+// SetTally is the progress of one approver set.
+type SetTally struct {
+	From      []string `json:"from"`
+	Approvals int      `json:"approvals"`
+	// By are the people whose approval is counted here.
+	By []string `json:"by,omitempty"`
+}
+
+// Met reports whether every set of the stage has its approvals: at least as many,
+// never exactly as many.
+func (t Tally) Met() bool { return t.Have >= t.Needed }
+
+// Refused reports whether enough people denied.
+func (t Tally) Refused() bool { return t.Denials >= t.DenialsNeeded }
+
+// assignment matches people to the places of approver sets: a bipartite matching found
+// by augmenting paths (Kuhn), so that a person who fits several sets is counted where
+// it helps most and nobody's vote is wasted.
+type assignment struct {
+	fits  []map[string]bool // per set: who may take a place there
+	room  []int             // per set: number of places
+	taken [][]string        // per set: who holds a place
+}
+
+func newAssignment(sets []ApproverSet, dir Directory) *assignment {
+	a := &assignment{}
+	for _, set := range sets {
+		a.fits = append(a.fits, dir.Members(set.From))
+		a.room = append(a.room, set.Approvals)
+		a.taken = append(a.taken, nil)
+	}
+	return a
+}
+
+// place gives a person one place, moving others when that makes room. False means
+// that no arrangement has room for them.
+func (a *assignment) place(person string) bool { return a.try(person, make([]bool, len(a.fits))) }
+
+func (a *assignment) try(person string, visited []bool) bool {
+	for i := range a.fits {
+		if visited[i] || !a.fits[i][person] {
+			continue
+		}
+		visited[i] = true
+		if len(a.taken[i]) < a.room[i] {
+			a.taken[i] = append(a.taken[i], person)
+			return true
+		}
+		for j, holder := range a.taken[i] {
+			if a.try(holder, visited) {
+				a.taken[i][j] = person
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (a *assignment) have() (n int) {
+	for _, t := range a.taken {
+		n += len(t)
+	}
+	return n
+}
+
+func (a *assignment) needed() (n int) {
+	for _, r := range a.room {
+		n += r
+	}
+	return n
+}
+
+// pin keeps the holders of the first n sets out of all later ones: their vote is given.
+func (a *assignment) pin(n int) {
+	for _, holders := range a.taken[:n] {
+		for _, holder := range holders {
+			for _, fits := range a.fits[n:] {
+				delete(fits, holder)
+			}
+		}
+	}
+}
+
+func (a *assignment) everybody() map[string]bool {
+	out := make(map[string]bool)
+	for _, fits := range a.fits {
+		for name := range fits {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+type missing struct{ needed, have int }
+
+// shortfall reports how many places the people in dir, without the excluded, cannot
+// fill. Nil means that all can be filled.
+func shortfall(sets []ApproverSet, dir Directory, excluded map[string]bool) *missing {
+	a := newAssignment(sets, dir)
+	for _, name := range Names(a.everybody()) {
+		if !excluded[name] {
+			a.place(name)
+		}
+	}
+	if a.have() < a.needed() {
+		return &missing{needed: a.needed(), have: a.have()}
+	}
+	return nil
+}
+
+// Tally counts the decisions on a stage by the people in dir as they are now: who has
+// left a group since, or has become an owner of the caller, is not counted.
+func (t Ticket) Tally(stage int, dir Directory) Tally {
+	if stage >= len(t.Plan.Stages) {
+		return Tally{}
+	}
+	s := t.Plan.Stages[stage]
+	a := newAssignment(t.setsOf(stage), dir)
+	self := t.self(dir)
+	out := Tally{DenialsNeeded: max(s.Denials, 1), Needed: a.needed()}
+	for _, d := range t.Decisions {
+		if d.Stage != stage || self[d.Person] {
+			continue
+		}
+		switch d.Verdict {
+		case Approve:
+			a.place(d.Person)
+		case Deny:
+			out.Denials++
+		}
+	}
+	out.Have = a.have()
+	for i, set := range t.setsOf(stage) {
+		out.Sets = append(out.Sets, SetTally{From: set.From, Approvals: set.Approvals, By: a.taken[i]})
+	}
+	return out
+}
+
+// setsOf returns the approver sets of a stage with the tiers that have fired in it.
+func (t Ticket) setsOf(stage int) []ApproverSet {
+	return t.Plan.Stages[stage].sets(t.tiersOf(stage))
+}
+
+// self is everybody who counts as the requester: frozen at submit, or owner today.
+func (t Ticket) self(dir Directory) map[string]bool {
+	return t.Plan.excluded(dir.Owners[t.Caller])
+}
+
+// WaitingFor lists the people who could still usefully decide on the current stage.
+func (t Ticket) WaitingFor(dir Directory) []string {
+	if !t.State.Open() || t.Stage >= len(t.Plan.Stages) {
+		return nil
+	}
+	out := make(map[string]bool)
+	self := t.self(dir)
+	for _, set := range t.setsOf(t.Stage) {
+		for name := range dir.Members(set.From) {
+			if !self[name] && !t.decided(name) {
+				out[name] = true
+			}
+		}
+	}
+	return Names(out)
+}

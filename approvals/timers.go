@@ -1,0 +1,189 @@
+package approvals
+
+import "time"
+
+// MaxReminders bounds the reminders of one stage.
+const MaxReminders = 20
+
+// next returns the one timer that is due first, or nil. Only the first is ever armed;
+// when it fires it arms the one after it, so that a ticket waits on one job however
+// many tiers it has.
+func (t Ticket) next() Effect {
+	switch t.State { //nolint:exhaustive // final tickets and those being executed have no timer
+	case Pending:
+		return t.nextPending()
+	case NeedsInfo:
+		return ExpireAt{TicketID: t.ID, At: t.ExpiresAt}
+	case Approved:
+		return ExpireAt{TicketID: t.ID, At: t.ExecuteBy}
+	default:
+		return nil
+	}
+}
+
+func (t Ticket) nextPending() Effect {
+	var first Effect = ExpireAt{TicketID: t.ID, At: t.ExpiresAt}
+	at := t.ExpiresAt
+	if t.Stage >= len(t.Plan.Stages) {
+		return first
+	}
+	if due, ok := t.remindDue(); ok && due.Before(at) {
+		first, at = RemindAt{TicketID: t.ID, Stage: t.Stage, Number: t.Reminders + 1, At: due}, due
+	}
+	if due, ok := t.escalateDue(); ok && !due.After(at) {
+		first = EscalateAt{TicketID: t.ID, Stage: t.Stage, Tier: t.tiersOf(t.Stage) + 1, At: due}
+	}
+	return first
+}
+
+func (t Ticket) remindDue() (time.Time, bool) {
+	every := t.Plan.Stages[t.Stage].RemindEvery
+	if every <= 0 || t.Reminders >= MaxReminders {
+		return time.Time{}, false
+	}
+	return t.StageSince.Add(t.Paused + every*time.Duration(t.Reminders+1)), true
+}
+
+func (t Ticket) escalateDue() (time.Time, bool) {
+	tiers := t.Plan.Stages[t.Stage].Escalate
+	fired := t.tiersOf(t.Stage)
+	if fired >= len(tiers) {
+		return time.Time{}, false
+	}
+	return t.StageSince.Add(t.Paused + tiers[fired].After), true
+}
+
+func (t Ticket) wakeAt() time.Time {
+	switch e := t.next().(type) {
+	case RemindAt:
+		return e.At
+	case EscalateAt:
+		return e.At
+	case ExpireAt:
+		return e.At
+	case nil, Notify, UpdateCard, Execute, Deliver:
+	}
+	return time.Time{}
+}
+
+// arm schedules the ticket's next timer.
+func (c *change) arm() {
+	if e := c.ticket.next(); e != nil {
+		c.then(e)
+	}
+}
+
+var timer = Actor{Kind: ActorTimer, Name: "timer", Via: "job"}
+
+// Remind records the number-th reminder of a stage. A reminder for what has moved on
+// is CodeConflict and changes nothing; one that comes early is CodeNotDue.
+func (t Ticket) Remind(stage, number int, now time.Time) (Transition, error) {
+	if t.State != Pending || t.Stage != stage || t.Reminders+1 != number {
+		return Transition{}, refuse(CodeConflict, "the reminder is no longer needed")
+	}
+	due, ok := t.remindDue()
+	if !ok {
+		return Transition{}, refuse(CodeConflict, "no reminder is planned")
+	}
+	if now.Before(due) {
+		return Transition{}, notDue(due)
+	}
+	c := t.change(timer, now)
+	c.record(EventReminded, Pending, Data{Stage: &stage, Number: number})
+	c.notify()
+	c.arm()
+	return c.done(), nil
+}
+
+// Escalate fires a tier, counted from 1, of a stage: the people it names may now decide
+// as well, or instead. Errors as for Remind.
+func (t Ticket) Escalate(stage, tier int, dir Directory, now time.Time) (Transition, error) {
+	if t.State != Pending || t.Stage != stage || t.tiersOf(stage)+1 != tier {
+		return Transition{}, refuse(CodeConflict, "the escalation is no longer needed")
+	}
+	due, ok := t.escalateDue()
+	if !ok {
+		return Transition{}, refuse(CodeConflict, "no escalation is planned")
+	}
+	if now.Before(due) {
+		return Transition{}, notDue(due)
+	}
+	c := t.change(timer, now)
+	fired := t.Plan.Stages[stage].Escalate[tier-1]
+	c.record(EventEscalated, Pending, Data{Stage: &stage, Number: tier, Tier: &fired})
+	c.notify()
+	c.updateCard()
+	if tally := c.ticket.Tally(stage, dir); tally.Met() {
+		c.advance(tally) // votes that did not count before may count now
+		return c.done(), nil
+	}
+	c.arm()
+	return c.done(), nil
+}
+
+// Expire closes a ticket whose deadline has passed: undecided, or approved and not
+// begun. A ticket that has moved on is CodeConflict, an early timer CodeNotDue.
+func (t Ticket) Expire(now time.Time) (Transition, error) {
+	deadline, problem := t.ExpiresAt, Problem{Code: "expired", Detail: "nobody decided in time"}
+	switch {
+	case t.State == Approved:
+		deadline, problem = t.ExecuteBy, Problem{Code: "approval_stale", Detail: "approved, but not begun in time"}
+	case !t.State.Open():
+		return Transition{}, refuse(CodeConflict, "the ticket is %s", t.State)
+	}
+	if now.Before(deadline) {
+		return Transition{}, notDue(deadline)
+	}
+	c := t.change(timer, now)
+	c.record(EventExpired, Expired, Data{Problem: &problem})
+	c.updateCard()
+	return c.done(), nil
+}
+
+// Wake does whatever timer is due, for a sweeper that finds a ticket overdue because
+// its job was lost. CodeConflict when the ticket has no timer, CodeNotDue when it has
+// one that is not due.
+func (t Ticket) Wake(dir Directory, now time.Time) (Transition, error) {
+	if (t.State.Open() && !now.Before(t.ExpiresAt)) || t.State == Approved {
+		return t.Expire(now)
+	}
+	switch e := t.next().(type) {
+	case RemindAt:
+		return t.Remind(e.Stage, e.Number, now)
+	case EscalateAt:
+		return t.Escalate(e.Stage, e.Tier, dir, now)
+	case ExpireAt:
+		return t.Expire(now)
+	case nil, Notify, UpdateCard, Execute, Deliver:
+	}
+	return Transition{}, refuse(CodeConflict, "no timer is running")
+}
+
+// Cancel withdraws the call. Before anything was sent it ends the ticket, even when a
+// worker has claimed it; while executing it is noted and the ticket ends as what really
+// happened; a second cancel changes nothing. CodeAlreadyFinal otherwise.
+func (t Ticket) Cancel(actor Actor, reason string, now time.Time) (Transition, error) {
+	if err := checkText("the reason", reason, MaxComment); err != nil {
+		return Transition{}, err
+	}
+	c := t.change(actor, now)
+	switch t.State {
+	case Pending, NeedsInfo, Approved:
+		c.record(EventCancelled, Cancelled, Data{Reason: reason, Problem: &Problem{Code: "cancelled", Detail: "withdrawn by the caller"}})
+		c.updateCard()
+	case Executing:
+		if t.CancelRequestedAt.IsZero() {
+			c.record(EventCancelRequested, Executing, Data{Reason: reason})
+		}
+	case Cancelled:
+	case Succeeded, Failed, OutcomeUnknown, Denied, Expired:
+		return Transition{}, refuse(CodeAlreadyFinal, "the ticket is already %s", t.State)
+	}
+	return c.done(), nil
+}
+
+func notDue(at time.Time) *Error {
+	e := refuse(CodeNotDue, "not due before %s", at.UTC().Format(time.RFC3339Nano))
+	e.DueAt = at
+	return e
+}
