@@ -1,0 +1,150 @@
+package db
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"countersign/approvals"
+	"countersign/audit"
+	"countersign/migrations"
+)
+
+// Ticket reads a ticket whole. CodeNotFound when there is none for ref.
+func (s *Store) Ticket(ctx context.Context, ref Ref) (approvals.Ticket, error) {
+	t, _, err := scanFull(s.pool.QueryRow(ctx,
+		`SELECT`+fullColumns+fromTickets+`WHERE t.id = $1 AND ($2 = '' OR t.caller = $2)`, ref.ID, ref.Caller))
+	return t, classify(err)
+}
+
+// Version reads what is needed to say that nothing has changed.
+func (s *Store) Version(ctx context.Context, ref Ref) (int64, approvals.State, error) {
+	var version int64
+	var state approvals.State
+	err := s.pool.QueryRow(ctx, `SELECT version, state FROM tickets WHERE id = $1 AND ($2 = '' OR caller = $2)`,
+		ref.ID, ref.Caller).Scan(&version, &state)
+	return version, state, classify(err)
+}
+
+// Cursor is a place in a list: after this ticket. The zero Cursor is the start.
+type Cursor struct {
+	CreatedAt time.Time
+	ID        string
+}
+
+// Filter selects tickets for a list, newest first. Empty fields select everything.
+type Filter struct {
+	Caller        string
+	States        []approvals.State
+	CreatedAfter  time.Time
+	CreatedBefore time.Time
+	Limit         int
+	After         Cursor
+}
+
+// Tickets lists tickets without the headers and bodies of their calls and without
+// their decisions.
+func (s *Store) Tickets(ctx context.Context, f Filter) ([]approvals.Ticket, error) {
+	rows, err := s.pool.Query(ctx, `SELECT`+ticketColumns+fromTickets+`
+		WHERE ($1 = '' OR t.caller = $1) AND ($2::text[] IS NULL OR t.state = ANY($2))
+		AND ($3::timestamptz IS NULL OR t.created_at > $3) AND ($4::timestamptz IS NULL OR t.created_at < $4)
+		AND ($5::timestamptz IS NULL OR (t.created_at, t.id) < ($5, $6))
+		ORDER BY t.created_at DESC, t.id DESC LIMIT $7`,
+		f.Caller, f.States, null(f.CreatedAfter), null(f.CreatedBefore), null(f.After.CreatedAt), f.After.ID, f.Limit)
+	if err != nil {
+		return nil, classify(fmt.Errorf("list tickets: %w", err))
+	}
+	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (approvals.Ticket, error) {
+		var x row
+		err := r.Scan(x.targets()...)
+		return x.ticket(), err
+	})
+	return out, classify(err)
+}
+
+// Events reads at most limit events of a ticket after seq, in order. CodeNotFound when
+// there is no ticket for ref.
+func (s *Store) Events(ctx context.Context, ref Ref, after int64, limit int) ([]approvals.Event, error) {
+	entries, err := s.entries(ctx, ref, after, limit)
+	out := make([]approvals.Event, 0, len(entries))
+	for _, e := range entries {
+		out = append(out, e.Event)
+	}
+	return out, err
+}
+
+// Entries reads the whole trail of a ticket with the bytes that prove it.
+func (s *Store) Entries(ctx context.Context, ref Ref) ([]audit.Entry, error) {
+	return s.entries(ctx, ref, 0, 1<<30)
+}
+
+func (s *Store) entries(ctx context.Context, ref Ref, after int64, limit int) ([]audit.Entry, error) {
+	if ref.Caller != "" {
+		if _, _, err := s.Version(ctx, ref); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := s.pool.Query(ctx, `SELECT ticket_id, seq, type, at, actor_kind, actor_name, actor_via, actor_ref, state,
+		data, canon, prev_hash, hash FROM audit_events WHERE ticket_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`,
+		ref.ID, after, limit)
+	if err != nil {
+		return nil, classify(fmt.Errorf("read events: %w", err))
+	}
+	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (audit.Entry, error) {
+		var x audit.Entry
+		var prev, hash []byte
+		e := &x.Event
+		err := r.Scan(&e.TicketID, &e.Seq, &e.Type, &e.At, &e.Actor.Kind, &e.Actor.Name, &e.Actor.Via, &e.Actor.Ref,
+			&e.State, &e.Data, &x.Canon, &prev, &hash)
+		if err == nil {
+			e.At, x.Prev, x.Hash = e.At.UTC(), audit.Hash(prev), audit.Hash(hash)
+		}
+		return x, err
+	})
+	return out, classify(err)
+}
+
+// Result reads upstream's latest answer. CodeNotFound when there is none.
+func (s *Store) Result(ctx context.Context, ref Ref) (approvals.Result, error) {
+	var r approvals.Result
+	err := s.pool.QueryRow(ctx, `SELECT r.status, r.headers, r.body, r.size, r.digest, r.truncated, r.duration_ms, r.executed_at
+		FROM results r JOIN tickets t ON t.id = r.ticket_id
+		WHERE t.id = $1 AND ($2 = '' OR t.caller = $2) ORDER BY r.seq DESC LIMIT 1`, ref.ID, ref.Caller).
+		Scan(&r.Status, &r.Headers, &r.Body, &r.Size, &r.Digest, &r.Truncated, &r.DurationMS, &r.ExecutedAt)
+	r.ExecutedAt = r.ExecutedAt.UTC()
+	return r, classify(err)
+}
+
+// Ready reports whether the database answers and has the schema of this build.
+func (s *Store) Ready(ctx context.Context) error {
+	var version int
+	var dirty bool
+	err := s.pool.QueryRow(ctx, `SELECT version, dirty FROM schema_migrations`).Scan(&version, &dirty)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case dirty || version < migrations.Latest:
+		return fmt.Errorf("the database is at schema %d (dirty: %t), this build needs %d: run countersign migrate",
+			version, dirty, migrations.Latest)
+	}
+	return nil
+}
+
+// Secret returns 32 random bytes, made once under a name and shared by every process on
+// this database. For values that give no authority.
+func (s *Store) Secret(ctx context.Context, name string) ([]byte, error) {
+	fresh := make([]byte, 32)
+	rand.Read(fresh) //nolint:errcheck // never fails (crypto/rand)
+	var value []byte
+	err := s.pool.QueryRow(ctx, `WITH made AS (
+			INSERT INTO instance_secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING value)
+		SELECT value FROM made UNION ALL SELECT value FROM instance_secrets WHERE name = $1 LIMIT 1`, name, fresh).Scan(&value)
+	if errors.Is(err, pgx.ErrNoRows) { // another process made it at this very moment
+		err = s.pool.QueryRow(ctx, `SELECT value FROM instance_secrets WHERE name = $1`, name).Scan(&value)
+	}
+	return value, classify(err)
+}

@@ -1,0 +1,268 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"countersign/approvals"
+	"countersign/audit"
+)
+
+const (
+	// maxBatch is how many submits share a transaction. More gains little and makes
+	// the last of them wait.
+	maxBatch = 64
+	// commitTimeout bounds a shared transaction.
+	commitTimeout = 10 * time.Second
+)
+
+// IdempotencyKey is a caller's key for a request, with the digest of what was asked.
+type IdempotencyKey struct {
+	Route       string
+	Key         string
+	Fingerprint [32]byte
+}
+
+// SubmitRequest is a call to be opened as a ticket under a plan.
+type SubmitRequest struct {
+	Submission approvals.Submission
+	Plan       approvals.Plan
+	Directory  approvals.Directory
+	Key        IdempotencyKey
+}
+
+// SubmitResult is the ticket a submit stands for.
+type SubmitResult struct {
+	Ticket approvals.Ticket
+	// Replayed says that the key had been used before with the same request; the ticket
+	// is then as it is now.
+	Replayed bool
+}
+
+type submitting struct {
+	req   SubmitRequest
+	ready chan struct{}
+	res   SubmitResult
+	err   error
+}
+
+// Submit opens a ticket, or finds the one its key already stands for. It returns after
+// the commit.
+//
+// Submits that arrive together share one transaction (a group commit): a committer
+// takes whoever is waiting and never waits for more, so that a lone submit commits at
+// once. When a shared transaction fails, its members are tried again one by one and a
+// bad one harms nobody else. Once it is queued, a submit is carried out even if ctx ends;
+// its key makes asking again safe.
+//
+// Errors: an *approvals.Error when the domain refuses; ErrKeyReused, ErrKeyInProgress,
+// ErrOverloaded, ErrUnavailable.
+func (s *Store) Submit(ctx context.Context, req SubmitRequest) (SubmitResult, error) {
+	// The domain's answer does not depend on the hour, so a refusal costs no round trip
+	// and does not use up the key.
+	if _, err := approvals.Submit(req.Submission, req.Plan, req.Directory, time.Unix(0, 0)); err != nil {
+		return SubmitResult{}, err
+	}
+	id := [3]string{req.Submission.Caller, req.Key.Route, req.Key.Key}
+	if _, busy := s.inFlight.LoadOrStore(id, nil); busy {
+		return SubmitResult{}, ErrKeyInProgress
+	}
+	p := &submitting{req: req, ready: make(chan struct{})}
+	select {
+	case s.submits <- p:
+	default:
+		s.inFlight.Delete(id)
+		return SubmitResult{}, ErrOverloaded
+	}
+	select {
+	case <-p.ready:
+		return p.res, p.err
+	case <-ctx.Done():
+		return SubmitResult{}, fmt.Errorf("submit: %w", ctx.Err())
+	}
+}
+
+// commitSubmits is one committer. At shutdown it empties the queue before it returns.
+func (s *Store) commitSubmits(ctx context.Context) {
+	for {
+		select {
+		case p := <-s.submits:
+			s.commit(s.gather(p))
+		case <-ctx.Done():
+			for {
+				select {
+				case p := <-s.submits:
+					s.commit(s.gather(p))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (s *Store) gather(first *submitting) []*submitting {
+	batch := []*submitting{first}
+	for len(batch) < maxBatch {
+		select {
+		case p := <-s.submits:
+			batch = append(batch, p)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit writes a batch and tells each member what became of it.
+func (s *Store) commit(batch []*submitting) {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	err := retry(ctx, func() error { return s.commitTogether(ctx, batch) })
+	switch {
+	case err == nil:
+	case len(batch) > 1 && !unavailable(err):
+		s.log.WarnContext(ctx, "shared submit failed, members are tried singly", "members", len(batch), "error", err)
+		for _, p := range batch {
+			s.commit([]*submitting{p})
+		}
+		return
+	default:
+		for _, p := range batch {
+			p.err = classify(fmt.Errorf("submit: %w", err))
+		}
+	}
+	for _, p := range batch {
+		if p.err == nil && !p.res.Replayed {
+			s.watch.changed(p.res.Ticket.ID)
+		}
+		s.inFlight.Delete([3]string{p.req.Submission.Caller, p.req.Key.Route, p.req.Key.Key})
+		close(p.ready)
+	}
+}
+
+func (s *Store) commitTogether(ctx context.Context, batch []*submitting) error {
+	for _, p := range batch {
+		p.res, p.err = SubmitResult{}, nil
+	}
+	// One order for all transactions, so that two of them cannot wait for each other.
+	slices.SortFunc(batch, func(a, b *submitting) int {
+		return strings.Compare(a.req.Submission.Caller+"\x00"+a.req.Key.Key, b.req.Submission.Caller+"\x00"+b.req.Key.Key)
+	})
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		fresh, err := claimKeys(ctx, tx, batch)
+		if err != nil {
+			return err
+		}
+		var open []approvals.Transition
+		for _, p := range batch {
+			now, ok := fresh[p.req.Submission.ID]
+			if !ok {
+				p.res, p.err = replayed(ctx, tx, p.req)
+				continue
+			}
+			tr, err := approvals.Submit(p.req.Submission, p.req.Plan, p.req.Directory, now)
+			if err != nil {
+				return err
+			}
+			p.res.Ticket = tr.Ticket
+			open = append(open, tr)
+		}
+		if len(open) == 0 {
+			return nil
+		}
+		return s.insert(ctx, tx, open)
+	})
+}
+
+// claimKeys inserts the keys and returns, for each ticket whose key is new, the
+// database's clock at that moment. A key that another transaction is writing is waited
+// for.
+func claimKeys(ctx context.Context, tx pgx.Tx, batch []*submitting) (map[string]time.Time, error) {
+	var callers, routes, keys, ids []string
+	var prints [][]byte
+	for _, p := range batch {
+		callers = append(callers, p.req.Submission.Caller)
+		routes = append(routes, p.req.Key.Route)
+		keys = append(keys, p.req.Key.Key)
+		ids = append(ids, p.req.Submission.ID)
+		prints = append(prints, p.req.Key.Fingerprint[:])
+	}
+	rows, err := tx.Query(ctx, `INSERT INTO idempotency_keys (caller, route, key, fingerprint, ticket_id, created_at)
+		SELECT caller, route, key, fingerprint, ticket_id, clock_timestamp()
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[]) AS u(caller, route, key, fingerprint, ticket_id)
+		ON CONFLICT DO NOTHING RETURNING ticket_id, created_at`, callers, routes, keys, prints, ids)
+	if err != nil {
+		return nil, fmt.Errorf("claim keys: %w", err)
+	}
+	fresh := make(map[string]time.Time, len(batch))
+	var id string
+	var at time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+		fresh[id] = at.UTC()
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim keys: %w", err)
+	}
+	return fresh, nil
+}
+
+func replayed(ctx context.Context, tx pgx.Tx, req SubmitRequest) (SubmitResult, error) {
+	var print []byte
+	var id string
+	err := tx.QueryRow(ctx, `SELECT fingerprint, ticket_id FROM idempotency_keys WHERE caller = $1 AND route = $2 AND key = $3`,
+		req.Submission.Caller, req.Key.Route, req.Key.Key).Scan(&print, &id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return SubmitResult{}, ErrKeyInProgress // dropped by retention between the two statements
+	}
+	if err != nil {
+		return SubmitResult{}, fmt.Errorf("read key: %w", err)
+	}
+	if [32]byte(print) != req.Key.Fingerprint {
+		return SubmitResult{}, ErrKeyReused
+	}
+	t, _, err := scanFull(tx.QueryRow(ctx, `SELECT`+fullColumns+fromTickets+`WHERE t.id = $1`, id))
+	if err != nil {
+		return SubmitResult{}, fmt.Errorf("read replayed ticket: %w", err)
+	}
+	return SubmitResult{Ticket: t, Replayed: true}, nil
+}
+
+// insert writes new tickets with multi-row statements in one round trip, and their jobs.
+func (s *Store) insert(ctx context.Context, tx pgx.Tx, open []approvals.Transition) error {
+	b := &pgx.Batch{}
+	var effects []approvals.Effect
+	var entries []audit.Entry
+	var heads []audit.Hash
+	for _, tr := range open {
+		sealed, err := seal(audit.Genesis(tr.Ticket.ID), tr.Events)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, sealed...)
+		heads = append(heads, sealed[len(sealed)-1].Hash)
+		effects = append(effects, tr.Effects...)
+	}
+	queueTickets(b, open, heads)
+	queueCalls(b, open)
+	queueEvents(b, entries)
+	for _, tr := range open {
+		if err := s.queueDeliveries(b, tr); err != nil {
+			return err
+		}
+	}
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return fmt.Errorf("insert tickets: %w", err)
+	}
+	if err := s.outbox.Enqueue(ctx, tx, effects); err != nil {
+		return fmt.Errorf("enqueue jobs: %w", err)
+	}
+	return nil
+}
