@@ -17,31 +17,34 @@ type Card struct {
 	Handle   string
 	TicketID string
 	Stage    int
-	// Channel is where it was to go, PostedTo the id of the conversation where it is,
-	// TS its message there; both empty until posted.
-	Channel  string
+	// Channel is where it was to go.
+	Channel string
+	// Digest is the request digest of what it shows: what a click on it is bound to.
+	Digest string
+	// PostedTo is the id of the conversation where it is, TS its message there; both are
+	// empty until it is posted.
 	PostedTo string
 	TS       string
 	// Shown is the ticket version last rendered.
 	Shown int64
 }
 
-const cardColumns = `handle, ticket_id, stage, channel, posted_to, ts, shown`
+const cardColumns = `handle, ticket_id, stage, channel, digest, posted_to, ts, shown`
 
 func scanCard(r pgx.CollectableRow) (Card, error) {
 	var c Card
-	err := r.Scan(&c.Handle, &c.TicketID, &c.Stage, &c.Channel, &c.PostedTo, &c.TS, &c.Shown)
+	err := r.Scan(&c.Handle, &c.TicketID, &c.Stage, &c.Channel, &c.Digest, &c.PostedTo, &c.TS, &c.Shown)
 	return c, err
 }
 
 // PrepareCard returns the card for a stage in a channel, making its handle the first
 // time. A card that was posted, or may have been, keeps its handle.
-func (s *Store) PrepareCard(ctx context.Context, ticketID string, stage int, channel string) (Card, error) {
+func (s *Store) PrepareCard(ctx context.Context, ticketID string, stage int, channel, digest string) (Card, error) {
 	var b [16]byte
 	rand.Read(b[:]) //nolint:errcheck // never fails (crypto/rand)
-	rows, err := s.pool.Query(ctx, `INSERT INTO cards (handle, ticket_id, stage, channel) VALUES ($1, $2, $3, $4)
+	rows, err := s.pool.Query(ctx, `INSERT INTO cards (handle, ticket_id, stage, channel, digest) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (ticket_id, stage, channel) DO UPDATE SET channel = excluded.channel
-		RETURNING `+cardColumns, "h_"+hex.EncodeToString(b[:]), ticketID, stage, channel)
+		RETURNING `+cardColumns, "h_"+hex.EncodeToString(b[:]), ticketID, stage, channel, digest)
 	if err != nil {
 		return Card{}, classify(fmt.Errorf("prepare card: %w", err))
 	}

@@ -15,7 +15,8 @@ import (
 )
 
 var (
-	// ErrUnavailable means that the database could not be reached or is going down.
+	// ErrUnavailable means that the database could not be reached or is going down, or
+	// that the store was closed.
 	// Whether a write happened is unknown; repeating it with its key, or by its
 	// version, is safe.
 	ErrUnavailable = errors.New("the database is unavailable")
@@ -51,10 +52,10 @@ func classify(err error) error {
 func unavailable(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		// Connection exceptions, shutdown in its three forms, too many connections,
-		// out of resources, read-only after a failover.
-		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P") ||
-			strings.HasPrefix(pg.Code, "53") || pg.Code == "25006"
+		// Whatever ended the session, connection exceptions, shutdown in its three forms,
+		// too many connections, out of resources, read-only after a failover.
+		return pg.SeverityUnlocalized == "FATAL" || strings.HasPrefix(pg.Code, "08") ||
+			strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "53") || pg.Code == "25006"
 	}
 	var connect *pgconn.ConnectError
 	var network net.Error

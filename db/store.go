@@ -45,6 +45,8 @@ type Store struct {
 	publicURL string
 	log       *slog.Logger
 	submits   chan *submitting
+	door      sync.RWMutex // guards closed and, with it, who may still send to submits
+	closed    bool
 	inFlight  sync.Map // keys being committed by this process
 	watch     *watch
 	stop      context.CancelFunc
@@ -78,8 +80,11 @@ func New(c Config) (*Store, error) {
 }
 
 // Close wakes everybody who waits and stops the committers. Submits under way are
-// finished first.
+// finished first; later ones are answered ErrUnavailable.
 func (s *Store) Close() {
+	s.door.Lock()
+	s.closed = true
+	s.door.Unlock()
 	s.watch.close()
 	s.stop()
 	s.running.Wait()

@@ -119,7 +119,9 @@ func TestAWholeLifeIsReplayedFromItsEvents(t *testing.T) {
 		_, err := f.store.Advance(t.Context(), db.Ref{ID: id}, verb)
 		require.NoError(t, err)
 	}
-	advance(func(x approvals.Ticket, now time.Time) (approvals.Transition, error) { return x.Claim("w1", directory, now) })
+	advance(func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		return x.Claim("w1", directory, now)
+	})
 	advance(func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		return x.BeginExecution(1, "w1", x.Binding("u").Digest(), directory, now)
 	})

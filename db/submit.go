@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,17 +75,31 @@ func (s *Store) Submit(ctx context.Context, req SubmitRequest) (SubmitResult, er
 		return SubmitResult{}, ErrKeyInProgress
 	}
 	p := &submitting{req: req, ready: make(chan struct{})}
-	select {
-	case s.submits <- p:
-	default:
+	if err := s.enqueue(p); err != nil {
 		s.inFlight.Delete(id)
-		return SubmitResult{}, ErrOverloaded
+		return SubmitResult{}, err
 	}
 	select {
 	case <-p.ready:
 		return p.res, p.err
 	case <-ctx.Done():
 		return SubmitResult{}, fmt.Errorf("submit: %w", ctx.Err())
+	}
+}
+
+// enqueue hands a submit to the committers. Under the lock, so that none slips into the
+// queue after Close has let the committers go.
+func (s *Store) enqueue(p *submitting) error {
+	s.door.RLock()
+	defer s.door.RUnlock()
+	if s.closed {
+		return fmt.Errorf("%w: the store is closed", ErrUnavailable)
+	}
+	select {
+	case s.submits <- p:
+		return nil
+	default:
+		return ErrOverloaded
 	}
 }
 
@@ -135,7 +150,7 @@ func (s *Store) commit(batch []*submitting) {
 		return
 	default:
 		for _, p := range batch {
-			p.err = classify(fmt.Errorf("submit: %w", err))
+			p.res, p.err = SubmitResult{}, classify(fmt.Errorf("submit: %w", err))
 		}
 	}
 	for _, p := range batch {
@@ -153,7 +168,8 @@ func (s *Store) commitTogether(ctx context.Context, batch []*submitting) error {
 	}
 	// One order for all transactions, so that two of them cannot wait for each other.
 	slices.SortFunc(batch, func(a, b *submitting) int {
-		return strings.Compare(a.req.Submission.Caller+"\x00"+a.req.Key.Key, b.req.Submission.Caller+"\x00"+b.req.Key.Key)
+		return cmp.Or(strings.Compare(a.req.Submission.Caller, b.req.Submission.Caller),
+			strings.Compare(a.req.Key.Route, b.req.Key.Route), strings.Compare(a.req.Key.Key, b.req.Key.Key))
 	})
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		fresh, err := claimKeys(ctx, tx, batch)

@@ -41,22 +41,73 @@ func (s *Store) Orphans(ctx context.Context, lease time.Duration, limit int) ([]
 	return out, classify(err)
 }
 
+// ClaimsOf lists the claims a worker holds.
+func (s *Store) ClaimsOf(ctx context.Context, worker string) ([]Claim, error) {
+	rows, err := s.pool.Query(ctx, `SELECT id, epoch FROM tickets
+		WHERE state IN ('approved', 'executing') AND claimed_by = $1 ORDER BY updated_at`, worker)
+	if err != nil {
+		return nil, classify(fmt.Errorf("list claims: %w", err))
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Claim])
+	return out, classify(err)
+}
+
+// RescueJobs puts jobs back that were running on workers that have been silent for
+// longer than lease, and returns how many. River would do so minutes later. Their
+// attempts stay counted, so that a job that kills its process does not come for ever.
+func (s *Store) RescueJobs(ctx context.Context, lease time.Duration) (int64, error) {
+	tag, err := s.pool.Exec(ctx, `UPDATE river_job j SET state = 'available', scheduled_at = clock_timestamp()
+		WHERE j.state = 'running' AND j.attempt < j.max_attempts AND NOT EXISTS (
+			SELECT 1 FROM workers w WHERE w.id = j.attempted_by[array_upper(j.attempted_by, 1)]
+			AND w.heartbeat_at >= clock_timestamp() - $1::interval)`, lease)
+	return tag.RowsAffected(), classify(err)
+}
+
+// Exclusively runs f unless another process is running it under the same name on this
+// database; then it returns nil at once.
+func (s *Store) Exclusively(ctx context.Context, name string, f func(context.Context) error) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return classify(fmt.Errorf("acquire connection: %w", err))
+	}
+	defer conn.Release()
+	var mine bool
+	key := "countersign/" + name
+	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(hashtextextended($1, 0))`, key).Scan(&mine); err != nil || !mine {
+		return classify(err)
+	}
+	// Unlocked even when ctx has ended; should that fail, the connection goes and the
+	// lock with it.
+	defer func() {
+		if _, err := conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(hashtextextended($1, 0))`, key); err != nil {
+			_ = conn.Conn().Close(context.WithoutCancel(ctx))
+		}
+	}()
+	return f(ctx)
+}
+
 // Overdue lists tickets whose timer should have fired longer than grace ago.
 func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]string, error) {
 	return s.ids(ctx, `SELECT id FROM tickets WHERE wake_at < clock_timestamp() - $1::interval ORDER BY wake_at LIMIT $2`, grace, limit)
 }
 
 // Unstarted lists tickets that have been ready to execute, and unclaimed, for longer
-// than grace: their job was lost.
+// than grace without a job that would start them.
 func (s *Store) Unstarted(ctx context.Context, grace time.Duration, limit int) ([]string, error) {
-	return s.ids(ctx, `SELECT id FROM tickets WHERE state IN ('approved', 'executing') AND claimed_by IS NULL
-		AND updated_at < clock_timestamp() - $1::interval ORDER BY updated_at LIMIT $2`, grace, limit)
+	return s.ids(ctx, `SELECT id FROM tickets t WHERE state IN ('approved', 'executing') AND claimed_by IS NULL
+		AND updated_at < clock_timestamp() - $1::interval AND NOT EXISTS (
+			SELECT 1 FROM river_job j WHERE j.kind = 'execute' AND j.args @> jsonb_build_object('ticket_id', t.id)
+			AND j.state IN ('available', 'scheduled', 'retryable', 'running'))
+		ORDER BY updated_at LIMIT $2`, grace, limit)
 }
 
-// Undelivered lists deliveries that were due longer than grace ago.
+// Undelivered lists deliveries that were due longer than grace ago and have no job.
 func (s *Store) Undelivered(ctx context.Context, grace time.Duration, limit int) ([]Delivery, error) {
-	rows, err := s.pool.Query(ctx, `SELECT ticket_id, seq, message_id, event_type, url, payload, state, attempts FROM deliveries
-		WHERE state = 'pending' AND next_attempt_at < clock_timestamp() - $1::interval ORDER BY next_attempt_at LIMIT $2`, grace, limit)
+	rows, err := s.pool.Query(ctx, `SELECT ticket_id, seq, message_id, event_type, url, payload, state, attempts FROM deliveries d
+		WHERE state = 'pending' AND next_attempt_at < clock_timestamp() - $1::interval AND NOT EXISTS (
+			SELECT 1 FROM river_job j WHERE j.kind = 'deliver'
+			AND j.args @> jsonb_build_object('ticket_id', d.ticket_id, 'seq', d.seq)
+			AND j.state IN ('available', 'scheduled', 'retryable', 'running')) ORDER BY next_attempt_at LIMIT $2`, grace, limit)
 	if err != nil {
 		return nil, classify(fmt.Errorf("list undelivered: %w", err))
 	}

@@ -143,6 +143,7 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (caller, route, key),
     FOREIGN KEY (ticket_id) REFERENCES tickets (id) DEFERRABLE INITIALLY DEFERRED
 );
+CREATE INDEX idempotency_keys_created_idx ON idempotency_keys USING brin (created_at);
 COMMENT ON TABLE idempotency_keys IS 'Which ticket a caller''s Idempotency-Key stands for.';
 
 CREATE TABLE deliveries (
@@ -182,6 +183,7 @@ CREATE TABLE cards (
     ticket_id  text COLLATE "C" NOT NULL REFERENCES tickets (id),
     stage      integer NOT NULL,
     channel    text NOT NULL,
+    digest     text NOT NULL CHECK (digest ~ '^[0-9a-f]{64}$'),
     posted_to  text NOT NULL DEFAULT '',
     ts         text NOT NULL DEFAULT '',
     shown      bigint NOT NULL DEFAULT 0,

@@ -20,6 +20,11 @@ BEGIN
         RAISE EXCEPTION 'ticket % is final: % cannot become %', OLD.id, OLD.state, NEW.state
             USING ERRCODE = 'restrict_violation';
     END IF;
+    -- The one-way door: what may have been sent is never made unsent.
+    IF OLD.state = 'executing' AND NEW.state NOT IN ('executing', 'succeeded', 'failed', 'outcome_unknown') THEN
+        RAISE EXCEPTION 'ticket % is being executed: it cannot become %', OLD.id, NEW.state
+            USING ERRCODE = 'restrict_violation';
+    END IF;
     RETURN NEW;
 END $$;
 

@@ -7,11 +7,13 @@ BEGIN
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
 END $$;
 
+-- Before Postgres 15 everybody could create things here, and so stand in for ours.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO countersign_app;
 GRANT SELECT, INSERT ON audit_events, calls, decisions, results, delivery_attempts, instance_secrets TO countersign_app;
 GRANT SELECT, INSERT, UPDATE ON tickets, deliveries, cards TO countersign_app;
 GRANT SELECT, INSERT, DELETE ON idempotency_keys, slack_inbound TO countersign_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON workers TO countersign_app;
-GRANT SELECT ON river_migration TO countersign_app;
+GRANT SELECT ON schema_migrations, river_migration TO countersign_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON river_job, river_leader, river_queue, river_notification TO countersign_app;
 GRANT USAGE, SELECT ON SEQUENCE river_job_id_seq, river_notification_id_seq TO countersign_app;

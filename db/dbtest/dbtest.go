@@ -59,7 +59,7 @@ var hash = sync.OnceValues(func() (string, error) {
 			return err
 		}
 		b, err := fs.ReadFile(migrations.FS, path)
-		fmt.Fprintf(h, "%s %d\n%s\n", path, len(b), b)
+		_, _ = fmt.Fprintf(h, "%s %d\n%s\n", path, len(b), b)
 		return err
 	})
 	return hex.EncodeToString(h.Sum(nil)), err

@@ -1,0 +1,216 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"countersign/approvals"
+	"countersign/db"
+	"countersign/egress"
+	"countersign/jobs/crashpoint"
+	"countersign/policy"
+)
+
+const (
+	// dialTries is how often a call is tried that provably was not sent.
+	dialTries = 3
+	// beginFor is how long the database is waited for at the one-way door.
+	beginFor = 20 * time.Second
+)
+
+// errNotBegun marks a call that never passed the one-way door.
+var errNotBegun = errors.New("the execution was not begun")
+
+// execution is one claim of one ticket by this process.
+type execution struct {
+	r        *Runner
+	id       string
+	epoch    int64
+	upstream policy.Upstream
+	begun    bool
+	tried    bool  // the door was tried and its commit may be in doubt
+	refused  error // why the door stayed shut
+}
+
+// execute makes the upstream call of a ticket, at most once: claim, then the door of
+// BeginExecution committed before the socket is dialled, then the call, then what came
+// of it.
+func (r *Runner) execute(ctx context.Context, args ExecuteArgs) error {
+	// Registered before the claim, so that the sweeper of this very process never takes
+	// it for one left behind.
+	if _, busy := r.inFlight.LoadOrStore(args.TicketID, true); busy {
+		return nil
+	}
+	defer r.inFlight.Delete(args.TicketID)
+	config := r.c.Policy()
+	dir := config.Directory()
+	t, err := r.advance(ctx, args.TicketID, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		return t.Claim(r.id, dir, now)
+	})
+	if err != nil {
+		return err
+	}
+	crashpoint.Hit("execute.claimed")
+	// A missing upstream keeps the empty digest, which no ticket has: the door then
+	// refuses with a binding violation, which is recorded.
+	upstream, _ := config.Upstream(t.Call.Upstream)
+	x := &execution{r: r, id: t.ID, epoch: t.Epoch, upstream: upstream}
+	outcome := x.call(ctx, t.Call)
+	if !x.begun {
+		return x.notBegun(ctx, t.Call.Upstream)
+	}
+	crashpoint.Hit("execute.answered")
+	return x.finish(ctx, outcome)
+}
+
+// call sends the request. Only what provably was not sent is tried again.
+func (x *execution) call(ctx context.Context, call approvals.Call) approvals.Outcome {
+	if x.upstream.Name == "" {
+		_ = x.begin(ctx) // the door refuses and records why
+		return approvals.Outcome{}
+	}
+	up, req := upstreamOf(x.upstream), requestOf(x.id, call)
+	for try := 1; ; try++ {
+		got := x.r.c.Executor.Do(ctx, up, req, func(*http.Request) error { return x.door(ctx) })
+		if got.Kind != egress.NotSent || !x.begun || try == dialTries || ctx.Err() != nil {
+			if got.Err != nil && x.begun {
+				x.r.log.WarnContext(ctx, "upstream call did not end well", "ticket_id", x.id,
+					"upstream", up.Name, "outcome", string(got.Kind), "class", got.ErrorClass, "error", got.Err)
+			}
+			return outcomeOf(got, x.r.c.Now())
+		}
+		wait(ctx, time.Second<<(try-1))
+	}
+}
+
+// door opens once; further dials of the same execution pass.
+func (x *execution) door(ctx context.Context) error {
+	if x.begun {
+		return nil
+	}
+	if err := x.begin(ctx); err != nil {
+		return err
+	}
+	x.begun = true
+	crashpoint.Hit("execute.begun")
+	return nil
+}
+
+// begin commits the intent to send. When the commit's fate is unknown it looks again:
+// this process knows that it has not dialled, so finding its own intent is as good as
+// having just written it.
+func (x *execution) begin(ctx context.Context) error {
+	deadline, cancel := context.WithTimeout(ctx, beginFor)
+	defer cancel()
+	dir := x.r.c.Policy().Directory()
+	for {
+		_, err := x.r.advance(deadline, x.id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+			if x.tried && t.State == approvals.Executing && t.Epoch == x.epoch && t.Worker == x.r.id {
+				return approvals.Transition{}, nil
+			}
+			return t.BeginExecution(x.epoch, x.r.id, t.Binding(x.upstream.Digest).Digest(), dir, now)
+		})
+		x.refused = err
+		if !errors.Is(err, db.ErrUnavailable) || deadline.Err() != nil {
+			return err
+		}
+		x.tried = true
+		wait(deadline, 200*time.Millisecond)
+	}
+}
+
+// notBegun handles a call that was not made: a refusal by the door is recorded already;
+// anything else frees the claim for another try.
+func (x *execution) notBegun(ctx context.Context, upstream string) error {
+	var refusal *approvals.Error
+	if errors.As(x.refused, &refusal) {
+		x.r.log.WarnContext(ctx, "execution refused", "ticket_id", x.id, "upstream", upstream, "code", string(refusal.Code))
+		return nil
+	}
+	_, err := x.r.advance(context.WithoutCancel(ctx), x.id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		return t.Abandon(x.epoch, now)
+	})
+	return errors.Join(errNotBegun, x.refused, err)
+}
+
+// finish records the outcome, for as long as it takes: an answer that is not recorded
+// would leave the ticket in doubt. Only the end of the process ends the trying.
+func (x *execution) finish(ctx context.Context, outcome approvals.Outcome) error {
+	detached := context.WithoutCancel(ctx)
+	for {
+		_, err := x.r.advance(detached, x.id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+			return t.FinishExecution(x.epoch, x.r.id, outcome, now)
+		})
+		var refusal *approvals.Error
+		if err == nil || errors.As(err, &refusal) {
+			return nil
+		}
+		x.r.log.ErrorContext(ctx, "cannot record the outcome of a call, trying again", "ticket_id", x.id, "error", err)
+		wait(detached, time.Second)
+	}
+}
+
+func upstreamOf(u policy.Upstream) egress.Upstream {
+	out := egress.Upstream{
+		Name: u.Name, BaseURL: u.BaseURL, Timeout: u.Timeout, MaxResponseBytes: u.MaxResponseBytes,
+		SuccessStatus: u.Succeeded, RequestHeaders: u.RequestHeaders, ResponseHeaders: u.ResponseHeaders,
+	}
+	for _, c := range u.Credentials {
+		out.Credentials = append(out.Credentials, egress.Credential{Name: c.Header, Value: egress.NewSecret(c.Value.Reveal())})
+	}
+	return out
+}
+
+// requestOf builds the request from the ticket. The ticket's id is the Idempotency-Key
+// unless the caller chose one.
+func requestOf(id string, call approvals.Call) egress.Request {
+	out := egress.Request{Method: call.Method, Path: call.Path, RawQuery: call.Query, Body: call.Body, IdempotencyKey: id}
+	for _, h := range call.Headers {
+		out.Headers = append(out.Headers, egress.Header{Name: h.Name, Value: h.Value})
+	}
+	return out
+}
+
+func outcomeOf(got egress.Outcome, now time.Time) approvals.Outcome {
+	switch got.Kind {
+	case egress.Answered:
+		return answeredOutcome(got, now)
+	case egress.NotSent:
+		return approvals.Outcome{Kind: approvals.NotSent, Problem: &approvals.Problem{
+			Code: "upstream_unreachable", Detail: "the upstream could not be reached; nothing was sent (" + got.ErrorClass + ")",
+		}}
+	case egress.Unknown:
+	}
+	return approvals.Outcome{Kind: approvals.Unknown, Problem: &approvals.Problem{
+		Code: "no_answer", Detail: "the request was sent and no answer was seen; the call may have happened (" + got.ErrorClass + ")",
+	}}
+}
+
+func answeredOutcome(got egress.Outcome, now time.Time) approvals.Outcome {
+	out := approvals.Outcome{Kind: approvals.Answered, Success: got.Success, Result: &approvals.Result{
+		ResultSummary: approvals.ResultSummary{
+			Status: got.Status, Size: got.Size, Digest: got.Digest, Truncated: got.Truncated,
+			DurationMS: got.Duration.Milliseconds(), ExecutedAt: now.UTC().Truncate(time.Microsecond),
+		},
+		Body: got.Body,
+	}}
+	for _, h := range got.Headers {
+		out.Result.Headers = append(out.Result.Headers, approvals.Header{Name: h.Name, Value: h.Value})
+	}
+	if !got.Success {
+		out.Problem = &approvals.Problem{Code: "upstream_error", Detail: fmt.Sprintf("the upstream answered %d", got.Status)}
+	}
+	return out
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,161 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/riverqueue/river"
+
+	"countersign/approvals"
+	"countersign/db"
+	"countersign/slack"
+)
+
+// notify tells people about one event: a card for a stage that begins, a note in its
+// thread for a reminder or an escalation.
+func (r *Runner) notify(ctx context.Context, args NotifyArgs) error {
+	if r.c.Slack == nil {
+		return nil
+	}
+	t, err := r.c.Store.Ticket(ctx, db.Ref{ID: args.TicketID})
+	if err != nil {
+		return err
+	}
+	events, err := r.c.Store.Events(ctx, db.Ref{ID: args.TicketID}, args.Seq-1, 1)
+	if err != nil || len(events) == 0 || !t.State.Open() {
+		return err // nobody is asked about a ticket that is decided
+	}
+	switch e := events[0]; e.Type { //nolint:exhaustive // the others notify nobody
+	case approvals.EventCreated, approvals.EventStageCompleted, approvals.EventReopened:
+		return r.postCard(ctx, t)
+	case approvals.EventReminded, approvals.EventEscalated:
+		return r.postNote(ctx, t, e)
+	default:
+		return nil
+	}
+}
+
+// postCard shows the current stage. It may post twice when this process dies in between;
+// both copies carry the same handle and act on the same ticket.
+func (r *Runner) postCard(ctx context.Context, t approvals.Ticket) error {
+	channel := t.Plan.Stages[t.Stage].Channel
+	if channel == "" {
+		return nil
+	}
+	card, err := r.c.Store.PrepareCard(ctx, t.ID, t.Stage, channel, t.Digest)
+	if err != nil || card.TS != "" {
+		return err
+	}
+	ref, err := r.c.Slack.Post(ctx, channel, slack.Card(r.view(t, card)), slack.PostOptions{
+		// The same for every try, so that Slack may recognise a second one.
+		ClientMsgID: uuid.NewSHA1(uuid.NameSpaceURL, []byte(card.Handle)).String(),
+	})
+	if err != nil {
+		return slackFailure(err)
+	}
+	if err := r.c.Store.CardPosted(ctx, card.Handle, ref.Channel, ref.TS, t.Version); err != nil {
+		return err
+	}
+	_, err = r.advance(ctx, t.ID, func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		return x.Notified(r.id, approvals.Card{Stage: card.Stage, Channel: ref.Channel, TS: ref.TS}, now)
+	})
+	return err
+}
+
+// postNote posts below the card of the event's stage: edits notify nobody.
+func (r *Runner) postNote(ctx context.Context, t approvals.Ticket, e approvals.Event) error {
+	if *e.Data.Stage != t.Stage {
+		return nil // about a stage that is over
+	}
+	cards, err := r.c.Store.Cards(ctx, t.ID)
+	if err != nil {
+		return err
+	}
+	for _, card := range cards {
+		if card.Stage != t.Stage || card.TS == "" {
+			continue
+		}
+		v, options := r.view(t, card), slack.PostOptions{ThreadTS: card.TS}
+		message := slack.Reminder(v, e.Data.Number)
+		if e.Type == approvals.EventEscalated {
+			message, options.Broadcast = slack.Escalation(v, e.Data.Number), true
+		}
+		options.ClientMsgID = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s/%d", card.Handle, e.Seq)).String()
+		if _, err := r.c.Slack.Post(ctx, card.PostedTo, message, options); err != nil {
+			return slackFailure(err)
+		}
+	}
+	return nil
+}
+
+// updateCard renders every card of a ticket from its present state, and again if the
+// state has changed meanwhile: of two updates that cross, the newer one wins in the end.
+func (r *Runner) updateCard(ctx context.Context, args UpdateCardArgs) error {
+	if r.c.Slack == nil {
+		return nil
+	}
+	for {
+		t, err := r.c.Store.Ticket(ctx, db.Ref{ID: args.TicketID})
+		if err != nil {
+			return err
+		}
+		if err := r.showAll(ctx, t); err != nil {
+			return err
+		}
+		now, _, err := r.c.Store.Version(ctx, db.Ref{ID: t.ID})
+		if err != nil || now == t.Version {
+			return err
+		}
+	}
+}
+
+func (r *Runner) showAll(ctx context.Context, t approvals.Ticket) error {
+	cards, err := r.c.Store.Cards(ctx, t.ID)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, card := range cards {
+		if card.TS == "" || card.Shown >= t.Version {
+			continue
+		}
+		err := r.c.Slack.Update(ctx, slack.Ref{Channel: card.PostedTo, TS: card.TS}, slack.Card(r.view(t, card)))
+		if err == nil {
+			err = r.c.Store.CardShown(ctx, card.Handle, t.Version)
+		}
+		errs = append(errs, err)
+	}
+	return slackFailure(errors.Join(errs...))
+}
+
+func (r *Runner) view(t approvals.Ticket, card db.Card) slack.View {
+	config := r.c.Policy()
+	dir := config.Directory()
+	v := slack.View{
+		Ticket: t, Tally: t.Tally(card.Stage, dir), Directory: dir, Stage: card.Stage, Handle: card.Handle,
+		PublicURL: r.c.PublicURL,
+	}
+	if up, ok := config.Upstream(t.Call.Upstream); ok {
+		v.BaseURL = up.BaseURL.String()
+	}
+	return v
+}
+
+// slackFailure says to River what a failed call means: give up, wait, or try again.
+func slackFailure(err error) error {
+	var e *slack.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Class {
+	case slack.Permanent:
+		return river.JobCancel(err)
+	case slack.RateLimited:
+		return river.JobSnooze(e.RetryAfter)
+	case slack.App, slack.Retryable, slack.Ambiguous:
+	}
+	return err
+}

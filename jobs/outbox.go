@@ -1,0 +1,73 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"countersign/approvals"
+)
+
+// Outbox turns effects into River jobs inside the transaction that caused them.
+type Outbox struct{ client *river.Client[pgx.Tx] }
+
+// NewOutbox makes an outbox. It only inserts and needs no connection of its own.
+func NewOutbox() (*Outbox, error) {
+	// The cooldown decides how often an insert may wake the workers of any process.
+	client, err := river.NewClient(riverpgxv5.New(nil), &river.Config{FetchCooldown: fetchCooldown})
+	if err != nil {
+		return nil, fmt.Errorf("make insert-only River client: %w", err)
+	}
+	return &Outbox{client: client}, nil
+}
+
+// Enqueue inserts a job for each effect with River's fast bulk insert. Several updates
+// of one ticket's cards become one.
+func (o *Outbox) Enqueue(ctx context.Context, tx pgx.Tx, effects []approvals.Effect) error {
+	params := make([]river.InsertManyParams, 0, len(effects))
+	updates := make(map[string]bool)
+	for _, e := range effects {
+		if u, ok := e.(approvals.UpdateCard); ok {
+			if updates[u.TicketID] {
+				continue
+			}
+			updates[u.TicketID] = true
+		}
+		params = append(params, job(e))
+	}
+	if len(params) == 0 {
+		return nil
+	}
+	if _, err := o.client.InsertManyFastTx(ctx, tx, params); err != nil {
+		return fmt.Errorf("insert %d jobs: %w", len(params), err)
+	}
+	return nil
+}
+
+func job(effect approvals.Effect) river.InsertManyParams {
+	switch e := effect.(type) {
+	case approvals.Notify:
+		return river.InsertManyParams{Args: NotifyArgs{TicketID: e.TicketID, Seq: e.Seq}}
+	case approvals.UpdateCard:
+		return river.InsertManyParams{Args: UpdateCardArgs{TicketID: e.TicketID}}
+	case approvals.RemindAt:
+		args := RemindArgs{TicketID: e.TicketID, Stage: e.Stage, Number: e.Number}
+		return river.InsertManyParams{Args: args, InsertOpts: at(args.InsertOpts(), e.At)}
+	case approvals.EscalateAt:
+		args := EscalateArgs{TicketID: e.TicketID, Stage: e.Stage, Tier: e.Tier}
+		return river.InsertManyParams{Args: args, InsertOpts: at(args.InsertOpts(), e.At)}
+	case approvals.ExpireAt:
+		args := ExpireArgs{TicketID: e.TicketID}
+		return river.InsertManyParams{Args: args, InsertOpts: at(args.InsertOpts(), e.At)}
+	case approvals.Execute:
+		args := ExecuteArgs{TicketID: e.TicketID}
+		return river.InsertManyParams{Args: args, InsertOpts: at(args.InsertOpts(), e.At)}
+	case approvals.Deliver:
+		args := DeliverArgs{TicketID: e.TicketID, Seq: e.Seq}
+		return river.InsertManyParams{Args: args, InsertOpts: at(args.InsertOpts(), e.At)}
+	}
+	panic(fmt.Sprintf("jobs: an effect without a job: %T", effect)) // the linter and a test keep this unreachable
+}

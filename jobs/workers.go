@@ -1,0 +1,237 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"countersign/approvals"
+	"countersign/db"
+	"countersign/egress"
+	"countersign/policy"
+	"countersign/slack"
+)
+
+const (
+	// fetchCooldown is how soon after one fetch the next may follow. River's default of
+	// 100 ms would be most of the time from a decision to the upstream.
+	fetchCooldown = 10 * time.Millisecond
+	fetchPoll     = 500 * time.Millisecond
+	// jobTimeout bounds a job; executeTimeout the one that waits for an upstream.
+	jobTimeout     = time.Minute
+	executeTimeout = 2 * time.Minute
+	rescueAfter    = 3 * time.Minute
+	// softStop is longer than the longest upstream timeout, so that a shutdown cuts off
+	// no call in flight.
+	softStop = 60 * time.Second
+)
+
+// Config says what the workers work with.
+type Config struct {
+	// Pool and Store are required, on the same database.
+	Pool  *pgxpool.Pool
+	Store *db.Store
+	// Outbox inserts the jobs a sweep finds missing. Required.
+	Outbox *Outbox
+	// Policy is the configuration in force. Required.
+	Policy func() *policy.Config
+	// Executor makes upstream calls, Deliverer callbacks. Required.
+	Executor  *egress.Executor
+	Deliverer *egress.Deliverer
+	// Slack shows cards. Nil: nobody is notified.
+	Slack *slack.Client
+	// PublicURL is where links on cards lead.
+	PublicURL string
+	// Schedule is the waits between the attempts of a delivery; nil means the default of
+	// Standard Webhooks.
+	Schedule []time.Duration
+	// Lease is how long a worker may be silent before its claims are taken from it; 0
+	// means 10 s. SweepEvery is the pause between two sweeps; 0 means 1 s.
+	Lease, SweepEvery time.Duration
+	// Executions is how many upstream calls this process makes at once; 0 means 32.
+	Executions int
+	// Now is the clock, for durations and stamps that decide nothing. Required.
+	Now func() time.Time
+	// Logger: nil means slog.Default().
+	Logger *slog.Logger
+}
+
+// Runner works jobs and sweeps.
+type Runner struct {
+	c        Config
+	id       string
+	river    *river.Client[pgx.Tx]
+	log      *slog.Logger
+	inFlight sync.Map // tickets this process is executing
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// New makes a runner. Start begins the work.
+func New(c Config) (*Runner, error) {
+	if c.Pool == nil || c.Store == nil || c.Outbox == nil || c.Policy == nil || c.Executor == nil || c.Deliverer == nil || c.Now == nil {
+		return nil, errors.New("jobs.New: Pool, Store, Outbox, Policy, Executor, Deliverer and Now are required")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Schedule == nil {
+		c.Schedule = egress.DefaultSchedule()
+	}
+	if c.Lease == 0 {
+		c.Lease = 10 * time.Second
+	}
+	if c.SweepEvery == 0 {
+		c.SweepEvery = time.Second
+	}
+	if c.Executions == 0 {
+		c.Executions = 32
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make worker id: %w", err)
+	}
+	r := &Runner{c: c, id: "worker_" + id.String(), log: c.Logger}
+	r.river, err = river.NewClient(riverpgxv5.New(c.Pool), r.riverConfig())
+	if err != nil {
+		return nil, fmt.Errorf("make River client: %w", err)
+	}
+	return r, nil
+}
+
+func (r *Runner) riverConfig() *river.Config {
+	return &river.Config{
+		ID: r.id, Logger: r.log, Workers: r.workers(),
+		FetchCooldown: fetchCooldown, FetchPollInterval: fetchPoll, FetchOnlyKnownKinds: true,
+		JobTimeout: jobTimeout, RescueStuckJobsAfter: rescueAfter, SoftStopTimeout: softStop,
+		// Short retention: finished jobs say nothing that the audit trail does not, and
+		// dead rows slow every fetch.
+		CompletedJobRetentionPeriod: 10 * time.Minute, CancelledJobRetentionPeriod: time.Hour,
+		DiscardedJobRetentionPeriod: 7 * 24 * time.Hour,
+		// The service's role owns no index and so cannot rebuild one.
+		ReindexerSchedule: river.NeverSchedule(),
+		Queues: map[string]river.QueueConfig{
+			kindNotify: {MaxWorkers: 8}, kindUpdateCard: {MaxWorkers: 8}, kindRemind: {MaxWorkers: 4},
+			kindEscalate: {MaxWorkers: 4}, kindExpire: {MaxWorkers: 4}, kindExecute: {MaxWorkers: r.c.Executions},
+			kindDeliver: {MaxWorkers: 32},
+		},
+	}
+}
+
+func (r *Runner) workers() *river.Workers {
+	w := river.NewWorkers()
+	river.AddWorker(w, work(r.notify))
+	river.AddWorker(w, work(r.updateCard))
+	river.AddWorker(w, work(r.remind))
+	river.AddWorker(w, work(r.escalate))
+	river.AddWorker(w, work(r.expire))
+	river.AddWorker(w, river.Worker[ExecuteArgs](&slowWorker[ExecuteArgs]{worker[ExecuteArgs]{f: r.execute}}))
+	river.AddWorker(w, work(r.deliver))
+	return w
+}
+
+// Start begins to work, beat and sweep. ctx ending does not stop it; Stop does.
+func (r *Runner) Start(ctx context.Context) error {
+	if err := r.c.Store.Heartbeat(ctx, r.id); err != nil {
+		return fmt.Errorf("first heartbeat: %w", err)
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.stop = stop
+	r.running.Go(func() { r.beat(background) })
+	r.running.Go(func() { r.sweepForever(background) })
+	r.running.Go(func() { r.forgetForever(background) })
+	if err := r.river.Start(context.WithoutCancel(ctx)); err != nil {
+		stop()
+		r.running.Wait()
+		return fmt.Errorf("start River: %w", err)
+	}
+	return nil
+}
+
+// Stop takes no more jobs, lets those under way finish, and retires the worker. When
+// ctx ends first, what is in flight is cut off: a call without an answer is recorded as
+// outcome_unknown, and claims left behind are found by the sweeper of another process.
+func (r *Runner) Stop(ctx context.Context) error {
+	err := r.river.Stop(ctx)
+	if err != nil {
+		cut, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err = errors.Join(err, r.river.StopAndCancel(cut))
+	}
+	r.stop()
+	r.running.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return errors.Join(err, r.c.Store.Retire(last, r.id))
+}
+
+// worker adapts a function to River.
+type worker[A river.JobArgs] struct {
+	river.WorkerDefaults[A]
+	f func(context.Context, A) error
+}
+
+func work[A river.JobArgs](f func(context.Context, A) error) *worker[A] { return &worker[A]{f: f} }
+
+// Work runs the function and translates the domain's answers: moved on is done, not
+// due is later, anything else is tried again.
+func (w *worker[A]) Work(ctx context.Context, job *river.Job[A]) error {
+	err := w.f(ctx, job.Args)
+	var refusal *approvals.Error
+	if !errors.As(err, &refusal) {
+		return err
+	}
+	if refusal.Code == approvals.CodeNotDue {
+		// Counted from the database's clock, which said so; a little more than nothing,
+		// so that two clocks that differ do not spin.
+		return river.JobSnooze(max(time.Until(refusal.DueAt), 50*time.Millisecond)) //nolint:forbidigo // how long to snooze
+	}
+	return nil
+}
+
+// slowWorker is a worker with the longer timeout.
+type slowWorker[A river.JobArgs] struct{ worker[A] }
+
+// Timeout bounds the job.
+func (w *slowWorker[A]) Timeout(*river.Job[A]) time.Duration { return executeTimeout }
+
+// NextRetry spaces the attempts of a job that failed: seconds, not River's quartic wait.
+func (w *worker[A]) NextRetry(job *river.Job[A]) time.Time {
+	return time.Now().Add(min(time.Second<<min(job.Attempt, 6), time.Minute)) //nolint:forbidigo // River's clock
+}
+
+// advance is Store.Advance for a verb that needs nothing else.
+func (r *Runner) advance(ctx context.Context, id string, verb db.Decide) (approvals.Ticket, error) {
+	return r.c.Store.Advance(ctx, db.Ref{ID: id}, verb)
+}
+
+// beat says that this process is alive, three times a lease.
+func (r *Runner) beat(ctx context.Context) {
+	every(ctx, r.c.Lease/3, func() {
+		if err := r.c.Store.Heartbeat(ctx, r.id); err != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "heartbeat failed", "worker", r.id, "error", err)
+		}
+	})
+}
+
+func every(ctx context.Context, d time.Duration, f func()) {
+	t := time.NewTicker(d)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			f()
+		}
+	}
+}
