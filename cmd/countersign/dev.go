@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"countersign/db/embedded"
+	"countersign/egress"
+	"countersign/policy"
+	"countersign/slack/emulator"
+)
+
+type devCmd struct {
+	Port     int        `help:"First of four ports on 127.0.0.1: API, Slack page, demo upstream, demo receiver. 0 picks free ones." default:"8080"`
+	Dir      string     `help:"Data directory, kept between starts. Default: 'dev' in the usual place for data." placeholder:"DIR"`
+	Fresh    bool       `help:"Start over: drop the tickets and keys of earlier starts first."`
+	JSON     bool       `help:"Print the addresses and keys as one JSON line, then one JSON line per event."`
+	LogLevel slog.Level `help:"Least level to log on stderr." default:"warn" env:"LOG_LEVEL"`
+}
+
+// Help is shown below the flags.
+func (devCmd) Help() string {
+	return `Starts everything on this machine, with nothing to configure: an embedded Postgres, the service,
+a local Slack to click in, a demo upstream, a demo callback receiver that checks signatures, and a
+demo policy. Prints where they are, an API key, and a curl line for each of
+
+  (a) a call that is allowed outright        (c) two stages, a quorum of two, an escalation
+  (b) a call that needs one approver         (d) a call that is denied by rule
+
+and then one line for every event. Ctrl-C stops it all; the next start finds its tickets again.`
+}
+
+//go:embed dev.yaml
+var devConfig string
+
+// devParts is everything that runs besides the service.
+type devParts struct {
+	dir       string
+	secrets   devSecrets
+	listener  net.Listener
+	slack     *emulator.Server
+	upstream  *demoUpstream
+	receiver  *demoReceiver
+	addresses devAddresses
+}
+
+// devAddresses are filled into the demo configuration and printed.
+type devAddresses struct{ Listen, API, Slack, Upstream, Callback string }
+
+// Run starts the demo and stays until it is told to stop.
+func (c devCmd) Run(env environment) (err error) {
+	log := logFlags{LogLevel: c.LogLevel, LogFormat: "auto"}.logger(env.stderr)
+	slog.SetDefault(log)
+	ctx, cancel := context.WithCancel(env.ctx)
+	defer cancel()
+	p := &devParts{}
+	if p.dir, err = c.prepareDir(env); err != nil {
+		return err
+	}
+	if p.secrets, err = loadDevSecrets(filepath.Join(p.dir, "keys.json")); err != nil {
+		return err
+	}
+	if err := p.open(ctx, env, c.Port, log); err != nil {
+		return err
+	}
+	defer p.close()
+	config, err := p.policy()
+	if err != nil {
+		return fmt.Errorf("demo configuration: %w", err)
+	}
+	url, stop, err := embeddedDatabase(env, p.dir, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	if err := repost(ctx, url); err != nil {
+		return err
+	}
+	s, err := newService(ctx, serviceConfig{
+		policy: config, databaseURL: url, listener: p.listener, now: env.now, log: log,
+		slackHTTP: egress.SlackClient(egress.SlackConfig{AllowLoopback: true}),
+	})
+	if err != nil {
+		return err
+	}
+	p.announce(env.stdout, c.JSON)
+	live := follow(ctx, s.store, newPrinter(env.stdout, c.JSON))
+	p.receiver.listen(live.received)
+	err = s.run(ctx)
+	if !c.JSON {
+		_, _ = fmt.Fprintln(env.stdout, "stopped; the next start finds these tickets again (--fresh starts over)")
+	}
+	return err
+}
+
+func (c devCmd) prepareDir(env environment) (string, error) {
+	dir := c.Dir
+	if dir == "" {
+		base, err := embedded.DefaultDir(env.getenv)
+		if err != nil {
+			return "", err
+		}
+		dir = filepath.Join(base, "dev")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("data directory: %w", err)
+	}
+	if c.Fresh {
+		if err := forget(dir); err != nil {
+			return "", err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the database's account must pass through; what is inside is closed
+		return "", fmt.Errorf("make data directory: %w", err)
+	}
+	return dir, nil
+}
+
+// forget drops what earlier starts left, and only in a directory that an earlier start
+// made: --fresh with a mistyped --dir must not delete somebody's files.
+func forget(dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, "keys.json")); err != nil {
+		return usageError{fmt.Errorf("--fresh: %s was not made by countersign dev (it has no keys.json), so it is left alone", dir)}
+	}
+	old, err := filepath.Glob(filepath.Join(dir, "pg*"))
+	if err != nil {
+		return fmt.Errorf("--fresh: %w", err)
+	}
+	for _, path := range append(old, filepath.Join(dir, "keys.json")) {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("--fresh: %w", err)
+		}
+	}
+	return nil
+}
+
+// open starts the demo's surroundings on four ports.
+func (p *devParts) open(ctx context.Context, env environment, port int, log *slog.Logger) error {
+	const how = "--port (or --port 0 for free ones)"
+	var listeners []net.Listener
+	for i := range 4 {
+		address := "127.0.0.1:0"
+		if port != 0 {
+			address = fmt.Sprintf("127.0.0.1:%d", port+i)
+		}
+		l, err := listen(ctx, address, how)
+		if err != nil {
+			closeAll(listeners)
+			return err
+		}
+		listeners = append(listeners, l)
+	}
+	p.listener = listeners[0]
+	p.addresses = devAddresses{
+		Listen: listeners[0].Addr().String(), API: "http://" + listeners[0].Addr().String(),
+		Slack: "http://" + listeners[1].Addr().String(), Upstream: "http://" + listeners[2].Addr().String(),
+		Callback: "http://" + listeners[3].Addr().String(),
+	}
+	people := emulator.Demo()
+	people.Users = append(people.Users, emulator.User{
+		ID: "U02EVA", Name: "eva", RealName: "Eva Novak", Email: "eva@example.com", Title: "On call", Color: "#0369a1",
+	})
+	for i := range people.Channels {
+		people.Channels[i].Members = append(people.Channels[i].Members, "U02EVA")
+	}
+	p.slack = emulator.New(emulator.Config{
+		BotToken: emulator.Secret(p.secrets.BotToken), SigningSecret: emulator.Secret(p.secrets.SigningSecret),
+		Workspace: people, BaseURL: p.addresses.Slack, InteractionsURL: p.addresses.API + "/slack/interactions", Logger: log,
+	})
+	p.upstream = &demoUpstream{token: p.secrets.UpstreamToken}
+	p.receiver = &demoReceiver{secret: p.secrets.CallbackSecret, now: env.now}
+	serveDemo(ctx, listeners[1], p.slack)
+	serveDemo(ctx, listeners[2], p.upstream)
+	serveDemo(ctx, listeners[3], p.receiver)
+	return nil
+}
+
+func (p *devParts) close() {
+	p.slack.Close()
+	_ = p.listener.Close()
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+}
+
+// policy renders the demo configuration, leaves a copy where people can read it, and loads
+// it as serve would.
+func (p *devParts) policy() (*policy.Config, error) {
+	var b strings.Builder
+	t, err := template.New("dev.yaml").Parse(devConfig)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Execute(&b, p.addresses); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(p.configPath(), []byte(b.String()), 0o600); err != nil {
+		return nil, fmt.Errorf("write the demo configuration: %w", err)
+	}
+	return policy.Parse("dev.yaml", []byte(b.String()), p.secrets.getenv)
+}
+
+func (p *devParts) configPath() string { return filepath.Join(p.dir, "dev.yaml") }
+
+// demoTimeout bounds the demo servers' exchanges.
+const demoTimeout = 30 * time.Second

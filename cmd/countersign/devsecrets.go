@@ -1,0 +1,75 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"countersign/policy"
+)
+
+// devSecrets are the keys of the demo, made at the first start and kept beside its data,
+// so that a second start speaks with the same ones.
+type devSecrets struct {
+	APIKey         string `json:"api_key"`
+	CallbackSecret string `json:"callback_secret"`
+	BotToken       string `json:"slack_bot_token"`
+	SigningSecret  string `json:"slack_signing_secret"`
+	UpstreamToken  string `json:"upstream_token"`
+}
+
+func loadDevSecrets(path string) (devSecrets, error) {
+	var s devSecrets
+	b, err := os.ReadFile(path) //nolint:gosec // our own file in the data directory
+	if errors.Is(err, os.ErrNotExist) {
+		return makeDevSecrets(path)
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	if err != nil {
+		return s, fmt.Errorf("read %s (--fresh makes new keys): %w", path, err)
+	}
+	return s, nil
+}
+
+func makeDevSecrets(path string) (devSecrets, error) {
+	key, _, err := policy.NewKey()
+	if err != nil {
+		return devSecrets{}, fmt.Errorf("make API key: %w", err)
+	}
+	s := devSecrets{
+		APIKey: key, CallbackSecret: "whsec_" + base64.StdEncoding.EncodeToString(random(32)),
+		BotToken: "xoxb-dev-" + hex.EncodeToString(random(12)), SigningSecret: hex.EncodeToString(random(16)),
+		UpstreamToken: hex.EncodeToString(random(16)),
+	}
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err == nil {
+		err = os.WriteFile(path, append(b, '\n'), 0o600)
+	}
+	if err != nil {
+		return devSecrets{}, fmt.Errorf("keep the demo's keys: %w", err)
+	}
+	return s, nil
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) //nolint:errcheck // never fails (crypto/rand)
+	return b
+}
+
+// getenv answers the references of the demo configuration.
+func (s devSecrets) getenv(name string) string {
+	sum := sha256.Sum256([]byte(s.APIKey))
+	return map[string]string{
+		"SLACK_BOT_TOKEN": s.BotToken, "SLACK_SIGNING_SECRET": s.SigningSecret,
+		"DEMO_KEY_SHA256": hex.EncodeToString(sum[:]), "DEMO_CALLBACK_SECRET": s.CallbackSecret,
+		"BILLING_TOKEN": "Bearer " + s.UpstreamToken,
+	}[name]
+}

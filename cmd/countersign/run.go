@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/lmittmann/tint"
+
+	"countersign/policy"
+)
+
+// version is set at link time: -ldflags "-X main.version=v1.2.3".
+var version = "dev"
+
+// Exit codes: 0 done, 1 it did not work, 2 the command or the configuration is wrong.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+type cli struct {
+	Dev     devCmd     `cmd:"" help:"Try everything on this machine: database, Slack emulator, demo upstream and receiver, demo policy. Nothing to configure."`
+	Serve   serveCmd   `cmd:"" help:"Run the service with a configuration file and a real Slack."`
+	Migrate migrateCmd `cmd:"" help:"Bring a database up to the schema of this build."`
+	Keys    keysCmd    `cmd:"" help:"API keys for callers."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// environment is what commands may touch of the outside.
+type environment struct {
+	ctx    context.Context
+	getenv func(string) string
+	stdout io.Writer
+	stderr io.Writer
+	now    func() time.Time
+}
+
+// usageError is a mistake in the command line or the configuration.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+const description = `A gate in front of privileged APIs. A caller submits an HTTP call and gets a ticket at once;
+people approve it in Slack; Countersign makes the call itself, once, and posts the signed
+result to the caller's callback.
+
+Start with:  countersign dev`
+
+// run carries out one command line and returns the exit code. Errors are one readable
+// line, or one line a problem, on stderr.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	code := -1
+	var c cli
+	parser, err := kong.New(&c, kong.Name("countersign"), kong.Description(description), kong.UsageOnError(),
+		kong.Writers(stdout, stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Exit(func(n int) { code = n }))
+	if err != nil {
+		fmt.Fprintln(stderr, "countersign:", err)
+		return exitFailed
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if code >= 0 { // help was asked for and printed
+		return code
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "countersign: %v\nSee countersign --help.\n", err)
+		return exitUsage
+	}
+	env := environment{ctx: ctx, getenv: getenv, stdout: stdout, stderr: stderr, now: time.Now} //nolint:forbidigo // the one real clock
+	return exitCode(command.Run(env), stderr)
+}
+
+func exitCode(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "countersign:", err)
+	var problems policy.Problems
+	var usage usageError
+	if errors.As(err, &problems) || errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run(env environment) error {
+	_, err := fmt.Fprintln(env.stdout, "countersign", version)
+	return err
+}
+
+// logFlags are shared by the commands that run for long.
+type logFlags struct {
+	LogLevel  slog.Level `help:"Least level to log: debug, info, warn or error." default:"info" env:"LOG_LEVEL"`
+	LogFormat string     `help:"text or json; auto is text on a terminal." enum:"auto,text,json" default:"auto" env:"LOG_FORMAT"`
+}
+
+func (f logFlags) logger(w io.Writer) *slog.Logger {
+	file, ok := w.(*os.File)
+	terminal := ok && isTerminal(file)
+	if f.LogFormat == "json" || (f.LogFormat == "auto" && !terminal) {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: f.LogLevel}))
+	}
+	return slog.New(tint.NewHandler(w, &tint.Options{Level: f.LogLevel, TimeFormat: time.TimeOnly, NoColor: !terminal}))
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// oneLine keeps an error on one line, for messages that name another error.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"countersign/db"
+	"countersign/db/embedded"
+	"countersign/egress"
+	"countersign/policy"
+)
+
+type serveCmd struct {
+	logFlags
+	Config string `help:"Configuration file, or a directory of them." required:"" placeholder:"FILE" env:"COUNTERSIGN_CONFIG"`
+	Listen string `help:"Address to listen on, instead of server.listen." placeholder:"HOST:PORT"`
+	Check  bool   `help:"Check the configuration and exit."`
+}
+
+// Help is shown below the flags.
+func (serveCmd) Help() string {
+	return `The database is DATABASE_URL (or database.url in the configuration), migrated before with
+"countersign migrate"; without one, an embedded Postgres in server.data_dir, migrated by
+itself, which suits a single machine. Any number of processes may serve one database.
+
+SIGTERM or Ctrl-C drains: long polls are answered, calls in flight finish, then it exits 0.
+
+A minimal configuration:
+
+  server: {listen: "0.0.0.0:8080", public_url: "https://countersign.example.com"}
+  slack:
+    bot_token: env:SLACK_BOT_TOKEN
+    signing_secrets: [env:SLACK_SIGNING_SECRET]
+    team_ids: [T0123456]
+    app_id: A0123456
+  callers:
+    - {name: payroll-bot, key_sha256: <countersign keys new>, owners: [ana], upstreams: [billing]}
+  people:
+    - {name: ana, slack: U02ANA}
+    - {name: bo, slack: U02BO}
+  groups:
+    - {name: security, members: [ana, bo]}
+  upstreams:
+    - {name: billing, base_url: "https://billing.internal/v1", credentials: {header: Authorization, value: env:BILLING_TOKEN}}
+  rules:
+    - name: delete-customer
+      match: {upstream: billing, methods: [DELETE], path: "/customers/{id}"}
+      stages: [{name: security, need: [{from: [security], approvals: 1}], notify: {channel: "#approvals"}}]`
+}
+
+// Run serves until it is told to stop.
+func (c serveCmd) Run(env environment) (err error) {
+	log := c.logger(env.stderr)
+	slog.SetDefault(log)
+	config, err := policy.Load(c.Config, env.getenv)
+	if err != nil {
+		return err
+	}
+	if c.Check {
+		_, err = fmt.Fprintf(env.stdout, "%s is in order: %d rules, %d callers, %d upstreams, %d people\n",
+			c.Config, len(config.Rules), len(config.Callers), len(config.Upstreams), len(config.People))
+		return err
+	}
+	if c.Listen != "" {
+		config.Server.Listen = c.Listen
+	}
+	listener, err := listen(env.ctx, config.Server.Listen, "server.listen or --listen")
+	if err != nil {
+		return err
+	}
+	defer listener.Close() //nolint:errcheck // closed by the server before, or going away
+	url, stop, err := database(env, config, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	s, err := newService(env.ctx, serviceConfig{
+		policy: config, databaseURL: url, listener: listener, now: env.now, log: log,
+		slackHTTP: egress.SlackClient(egress.SlackConfig{}),
+	})
+	if err != nil {
+		return err
+	}
+	log.Info("serving", "address", listener.Addr().String(), "public_url", config.Server.PublicURL,
+		"policy", config.Digest[:12], "version", version)
+	return s.run(env.ctx)
+}
+
+// database says where the tickets are kept and how to let go of it.
+func database(env environment, config *policy.Config, log *slog.Logger) (url string, stop func() error, err error) {
+	if url = config.Database.URL.Reveal(); url == "" {
+		url = env.getenv("DATABASE_URL")
+	}
+	if url != "" {
+		return url, func() error { return nil }, nil
+	}
+	log.Warn("no DATABASE_URL: using the embedded Postgres, which lives and dies with this machine's disk")
+	return embeddedDatabase(env, config.Server.DataDir, log)
+}
+
+// embeddedDatabase starts Postgres in a data directory and migrates it.
+func embeddedDatabase(env environment, dir string, log *slog.Logger) (string, func() error, error) {
+	getenv := func(name string) string {
+		if name == "DATABASE_URL" {
+			return "" // decided against before
+		}
+		return env.getenv(name)
+	}
+	pg, err := embedded.Start(env.ctx, embedded.Config{Dir: dir, Logger: log, Getenv: getenv})
+	if err != nil {
+		return "", nil, err
+	}
+	stop := func() error { return pg.Stop(context.WithoutCancel(env.ctx)) }
+	from, to, err := db.Migrate(env.ctx, pg.URL.Reveal())
+	if err != nil {
+		return "", nil, errors.Join(err, stop())
+	}
+	if from != to {
+		log.Info("schema migrated", "from", from, "to", to)
+	}
+	return pg.URL.Reveal(), stop, nil
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"countersign/api"
+	"countersign/approvals"
+	"countersign/db"
+	"countersign/egress"
+	"countersign/jobs"
+	"countersign/policy"
+	"countersign/slack"
+)
+
+// serviceConfig is what a running service is made of. dev and serve differ only in this.
+type serviceConfig struct {
+	policy      *policy.Config
+	databaseURL string
+	listener    net.Listener
+	slackHTTP   slack.Doer
+	// upstreams may be on loopback anyway; callbacks only when the policy says so.
+	schedule []time.Duration
+	now      func() time.Time
+	log      *slog.Logger
+}
+
+// service is the product: one store, its workers and its HTTP front.
+type service struct {
+	cfg    serviceConfig
+	store  *db.Store
+	runner *jobs.Runner
+	front  *api.Server
+	http   *http.Server
+	closes []func()
+}
+
+// newService wires the parts, from the database up: outbox → store → workers → front.
+// Nothing runs yet but the store's committers.
+func newService(ctx context.Context, c serviceConfig) (_ *service, err error) {
+	s := &service{cfg: c}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	pool, err := db.Open(ctx, db.PoolConfig{URL: c.databaseURL, MaxConns: 30, Logger: c.log})
+	if err != nil {
+		return nil, err
+	}
+	s.closes = append(s.closes, pool.Close)
+	outbox, err := jobs.NewOutbox()
+	if err != nil {
+		return nil, err
+	}
+	s.store, err = db.New(db.Config{Pool: pool, Outbox: outbox, PublicURL: c.policy.Server.PublicURL, Logger: c.log})
+	if err != nil {
+		return nil, err
+	}
+	s.closes = append(s.closes, s.store.Close)
+	if err := s.store.Ready(ctx); err != nil {
+		return nil, err
+	}
+	current := func() *policy.Config { return c.policy }
+	client, interactions, err := s.slack(current)
+	if err != nil {
+		return nil, err
+	}
+	s.runner, err = s.workers(outbox, current, client, pool)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.frontend(current, interactions)
+}
+
+func (s *service) close() {
+	for i := len(s.closes) - 1; i >= 0; i-- {
+		s.closes[i]()
+	}
+}
+
+// slack makes the client and the click handler, or neither when Slack is not configured.
+func (s *service) slack(current func() *policy.Config) (*slack.Client, http.Handler, error) {
+	c := s.cfg.policy.Slack
+	if !c.Configured() {
+		s.cfg.log.Warn("no slack section in the configuration: nobody will be asked")
+		return nil, nil, nil
+	}
+	client, err := slack.New(slack.Config{
+		Token: slack.Secret(c.BotToken.Reveal()), APIURL: c.APIURL, HTTP: s.cfg.slackHTTP, Logger: s.cfg.log,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("slack: %w", err)
+	}
+	var secrets []slack.Secret
+	for _, x := range c.SigningSecrets {
+		secrets = append(secrets, slack.Secret(x.Reveal()))
+	}
+	verifier, err := slack.NewVerifier(slack.VerifierConfig{SigningSecrets: secrets, Now: s.cfg.now})
+	if err != nil {
+		return nil, nil, fmt.Errorf("slack: %w", err)
+	}
+	clicks, err := api.NewInteractions(api.InteractionsConfig{
+		Store: s.store, Policy: current, Verifier: verifier, Client: client,
+		PublicURL: s.cfg.policy.Server.PublicURL, Now: s.cfg.now, Logger: s.cfg.log,
+	})
+	return client, clicks, err
+}
+
+func callbackPolicy(c *policy.Config) egress.Policy {
+	e := c.Egress.Callbacks
+	return egress.Policy{
+		AllowLoopback: e.AllowLoopback, AllowHTTP: e.AllowHTTP, AllowPrefixes: e.AllowPrefixes, AllowPorts: e.AllowPorts,
+	}
+}
+
+func (s *service) frontend(current func() *policy.Config, clicks http.Handler) error {
+	c := s.cfg
+	front, err := api.New(api.Config{
+		Store: s.store, Policy: current, CheckCall: checkCall, PublicURL: c.policy.Server.PublicURL,
+		CheckCallbackURL: func(raw string) (string, error) {
+			u, err := egress.CheckURL(raw, callbackPolicy(current()))
+			if err != nil {
+				return "", err
+			}
+			return egress.Origin(u), nil
+		},
+		MaxBody: c.policy.Server.MaxBody, Now: c.now, Logger: c.log, Version: version, SlackInteractions: clicks,
+	})
+	if err != nil {
+		return err
+	}
+	s.front = front
+	s.http = &http.Server{
+		Handler: front.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+		// Longer than the longest poll and the time to answer it.
+		WriteTimeout: 90 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+func checkCall(path, rawQuery string, headers []approvals.Header) error {
+	if err := egress.CheckPath(path); err != nil {
+		return err
+	}
+	if err := egress.CheckQuery(rawQuery); err != nil {
+		return err
+	}
+	out := make([]egress.Header, 0, len(headers))
+	for _, h := range headers {
+		out = append(out, egress.Header{Name: h.Name, Value: h.Value})
+	}
+	return egress.CheckHeaders(out)
+}
+
+// run works until ctx ends, then drains: long polls are answered, requests finished, jobs
+// in flight brought to their end, in that order and within the configured time.
+func (s *service) run(ctx context.Context) error {
+	defer s.close()
+	listening, stopListening := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopListening()
+	go s.store.Listen(listening)
+	if err := s.runner.Start(ctx); err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(s.cfg.listener) }()
+	var cause error
+	select {
+	case <-ctx.Done():
+	case cause = <-failed:
+		cause = fmt.Errorf("serve HTTP: %w", cause)
+	}
+	return errors.Join(cause, s.drain(ctx))
+}
+
+func (s *service) drain(ctx context.Context) error {
+	s.cfg.log.Info("stopping", "drain", s.cfg.policy.Server.Drain.String())
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.policy.Server.Drain)
+	defer cancel()
+	s.front.Drain()
+	var errs []error
+	if err := s.http.Shutdown(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("requests were cut off: %w", err))
+	}
+	if err := s.runner.Stop(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("jobs were cut off: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// listen opens the address, or says in one line what to do about it.
+func listen(ctx context.Context, address, how string) (net.Listener, error) {
+	var c net.ListenConfig
+	l, err := c.Listen(ctx, "tcp", address)
+	if err == nil {
+		return l, nil
+	}
+	if strings.Contains(err.Error(), "address already in use") {
+		return nil, fmt.Errorf("%s is taken by another program: stop that one, or choose another address with %s", address, how)
+	}
+	return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
+}
