@@ -1,0 +1,64 @@
+# Everything a contributor needs. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+OAPI     := github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.0
+PKGS     ?= ./...
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: dev
+dev: ## Try everything on this machine: database, Slack emulator, demo upstream and receiver
+	@scripts/ensure-postgres
+	go run ./cmd/countersign dev $(ARGS)
+
+.PHONY: test
+test: ## Run the whole test suite, the crash tests and the smoke test
+	@scripts/ensure-postgres
+	go run ./db/dbtest/testcluster -- go test -timeout 9m $(PKGS)
+	go run ./db/dbtest/testcluster -- go test -timeout 5m -tags faultinject -run Crash -v ./jobs/
+	go run ./cmd/smoke
+
+.PHONY: race
+race: ## Run the test suite under the race detector
+	@scripts/ensure-postgres
+	go run ./db/dbtest/testcluster -- go test -race -timeout 20m $(PKGS)
+
+.PHONY: smoke
+smoke: ## Drive a real dev instance through its public API, without a person
+	@scripts/ensure-postgres
+	go run ./cmd/smoke
+
+.PHONY: crash
+crash: ## Kill a worker at every named point and look at what is left
+	@scripts/ensure-postgres
+	go run ./db/dbtest/testcluster -- go test -timeout 10m -tags faultinject -run Crash -v -count $(or $(CYCLES),1) ./jobs/
+
+.PHONY: bench
+bench: ## Measure against pgbench in the same run: NAME value goal ok|short
+	@scripts/ensure-postgres
+	go run ./cmd/bench $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for T each (default 30s)
+	@scripts/fuzz $(or $(T),30s)
+
+.PHONY: lint
+lint: ## Run the linters
+	go run $(GOLANGCI) run $(PKGS)
+
+.PHONY: generate
+generate: ## Generate api/openapi.gen.go from openapi.yaml
+	go generate ./api/
+
+.PHONY: verify
+verify: generate ## Fail when generated files or go.mod are not current
+	go mod tidy -diff
+	git diff --exit-code -- api/openapi.gen.go
+
+.PHONY: build
+build: ## Build a stripped binary into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/countersign ./cmd/countersign
