@@ -1,0 +1,284 @@
+package slack
+
+import (
+	"fmt"
+	"strings"
+
+	slackgo "github.com/slack-go/slack"
+
+	"countersign/approvals"
+)
+
+// Card renders the card of a ticket: the one renderer for every copy of it and every state.
+// It is pure, and within the limits of Block Kit for any input; see [Lint]. Only a card
+// that is open for decisions has buttons, and Approve only where all of the request is
+// shown.
+func Card(v View) Message {
+	m := Message{Text: v.sentence()}
+	if v.asking() {
+		m.Blocks = v.askingBlocks()
+		return m
+	}
+	m.Blocks = []slackgo.Block{
+		header(v.headline()), section(blockOutcome, v.outcome()),
+		rich(blockRequest, preformatted(v.exhibit(roomLine).line)),
+	}
+	if notes := v.notes(); len(notes) > 0 {
+		m.Blocks = append(m.Blocks, rich(blockNotes, notes...))
+	}
+	m.Blocks = append(m.Blocks, contextLine(blockHash, v.footer()))
+	return m
+}
+
+// askingBlocks lays the card out twice: once with hardly any of the request, to see how much
+// room all the rest leaves for it.
+func (v View) askingBlocks() []slackgo.Block {
+	rest := linter{ids: map[string]bool{}}
+	rest.blocks(v.layOut(v.exhibit(1)))
+	return v.layOut(v.exhibit(roomCard - rest.text))
+}
+
+func (v View) layOut(shown exhibit) []slackgo.Block {
+	words, whole := v.words()
+	if !whole && shown.complete {
+		shown.complete, shown.obstacle = false, "what its requester wrote is too long to be shown here in full"
+	}
+	blocks := []slackgo.Block{
+		header(v.headline()), section(blockWho, v.who()),
+		rich(blockRequest, append([]slackgo.RichTextElement{preformatted(shown.text)}, words...)...),
+	}
+	if notes := v.notes(); len(notes) > 0 {
+		blocks = append(blocks, rich(blockNotes, notes...))
+	}
+	blocks = append(blocks, v.facts(), section(blockOutcome, v.effect(shown)), contextLine(blockHash, v.account(shown)))
+	if buttons := v.buttons(shown); buttons != nil {
+		blocks = append(blocks, buttons)
+	}
+	return blocks
+}
+
+// Plain renders the card without anything that Slack might object to, for when it refuses
+// the real one as invalid_blocks. It shows the request line only and so offers no Approve.
+func Plain(v View) Message {
+	m := Message{Text: v.sentence(), Blocks: []slackgo.Block{
+		slackgo.NewSectionBlock(plainText(v.headline()), nil, nil, slackgo.SectionBlockOptionBlockID(blockOutcome)),
+		rich(blockRequest, preformatted(v.exhibit(roomLine).line)),
+		contextLine(blockHash, v.footer()),
+	}}
+	if v.asking() && ValidHandle(v.Handle) {
+		m.Blocks = append(m.Blocks, slackgo.NewActionBlock(blockActions, v.denyButton()))
+	}
+	return m
+}
+
+// titles say in a word or two how a ticket stands.
+var titles = map[approvals.State]string{
+	approvals.Pending: "Approval needed", approvals.NeedsInfo: "Question open", approvals.Approved: "Approved",
+	approvals.Executing: "Executing", approvals.Succeeded: "Executed", approvals.Failed: "Failed",
+	approvals.OutcomeUnknown: "Outcome unknown", approvals.Denied: "Denied", approvals.Expired: "Expired",
+	approvals.Cancelled: "Cancelled",
+}
+
+func (v View) title() string {
+	if v.Ticket.State.Open() && !v.asking() {
+		if v.Ticket.Stage > v.Stage {
+			return fmt.Sprintf("Stage %d complete", v.Stage+1)
+		}
+		return fmt.Sprintf("Stage %d is on hold", v.Stage+1)
+	}
+	if title, ok := titles[v.Ticket.State]; ok {
+		return title
+	}
+	return "Request"
+}
+
+// headline is plain text: what is asked, as verb and target.
+func (v View) headline() string {
+	c := v.Ticket.Call
+	return v.title() + ": " + shorten(c.Method, 10, asciiLine) + " · " +
+		shorten(c.Upstream, 30, oneLine) + " " + shorten(c.Path, roomTitlePath, asciiLine)
+}
+
+// sentence is all that a notification or a screen reader gives.
+func (v View) sentence() string {
+	c := v.Ticket.Call
+	return fmt.Sprintf("%s: %s %s on %s, requested by %s", v.title(), entities.Replace(shorten(c.Method, 10, asciiLine)),
+		entities.Replace(shorten(c.Path, 200, asciiLine)), mrkdwn(c.Upstream, roomName), mrkdwn(v.Ticket.Caller, roomName))
+}
+
+func (v View) who() string {
+	t := v.Ticket
+	text := "Requested by *" + mrkdwn(t.Caller, roomName) + "*"
+	if id := v.behalf(); id != "" {
+		text += " for <@" + id + ">"
+	}
+	stage, _ := v.stage()
+	text += " · policy " + code(t.Plan.Rule, roomName) + " · *" + v.place() + "*"
+	return text + " (" + mrkdwn(stage.Name, roomName) + ", " + v.quorum() + ")"
+}
+
+func (v View) place() string {
+	return fmt.Sprintf("stage %d of %d", v.Stage+1, len(v.Ticket.Plan.Stages))
+}
+
+// behalf is the Slack id of the person the caller says it acts for, if that is a person we
+// know. Anything else the caller wrote is shown as its words.
+func (v View) behalf() string {
+	id := v.Directory.People[v.Ticket.OnBehalfOf].Slack
+	if !personPattern.MatchString(id) {
+		return ""
+	}
+	return id
+}
+
+// quorum says how many of how many people have to approve.
+func (v View) quorum() string {
+	barred := map[string]bool{}
+	for _, name := range append(append([]string{}, v.Ticket.Plan.Excluded...), v.Directory.Owners[v.Ticket.Caller]...) {
+		barred[name] = true
+	}
+	eligible := map[string]bool{}
+	for _, set := range v.Tally.Sets {
+		for name := range v.Directory.Members(set.From) {
+			eligible[name] = !barred[name]
+		}
+	}
+	n := 0
+	for _, ok := range eligible {
+		if ok {
+			n++
+		}
+	}
+	return fmt.Sprintf("%d of %d people", v.Tally.Needed, n)
+}
+
+// words shows what the requester wrote besides the call. It is false when some of it does
+// not fit.
+func (v View) words() (out []slackgo.RichTextElement, whole bool) {
+	whole = true
+	add := func(heading, text string, room int, keep charset, in func(string) slackgo.RichTextElement) {
+		if text == "" {
+			return
+		}
+		s := screen{room: room}
+		if s.write(text, keep); s.full {
+			whole = false
+			s.out.WriteString("… (cut)")
+		}
+		out = append(out, label(heading, "", ""), in(s.out.String()))
+	}
+	t := v.Ticket
+	add("Why (from the requester): ", t.Justification, roomJustification, lines, quote)
+	if v.behalf() == "" {
+		add("On behalf of (from the requester): ", t.OnBehalfOf, roomOnBehalf, oneLine, quote)
+	}
+	if t.Callback != nil {
+		add("The result is sent to: ", t.Callback.URL, roomCallback, asciiLine, preformatted)
+	}
+	return out, whole
+}
+
+func (v View) facts() slackgo.Block {
+	waiting := "nobody who may still decide"
+	if who := v.deciders(); len(who) > 0 {
+		waiting = list(who, "")
+	}
+	return fields(
+		blockFacts,
+		"*Ticket*\n"+v.ticketLink(),
+		"*Expires*\n"+date(v.Ticket.ExpiresAt),
+		"*Approvals*\n"+v.progress(),
+		"*Waiting for*\n"+waiting,
+	)
+}
+
+// progress is "1 of 2: @bo (15:16)", and each set on a line where there are several.
+func (v View) progress() string {
+	lines := []string{fmt.Sprintf("%d of %d", v.Tally.Have, v.Tally.Needed)}
+	if by := v.votes(approvals.Approve); len(by) > 0 {
+		lines[0] += ": " + list(by, "")
+	}
+	if v.Tally.Denials > 0 {
+		lines = append(lines, fmt.Sprintf("denied by %d of %d: %s", v.Tally.Denials, v.Tally.DenialsNeeded, list(v.votes(approvals.Deny), "")))
+	}
+	if n := len(v.Tally.Sets); n > 1 && n <= 3 {
+		for _, set := range v.Tally.Sets {
+			lines = append(lines, fmt.Sprintf("%d of %d from %s", len(set.By), set.Approvals, mrkdwn(strings.Join(set.From, " or "), 40)))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// votes lists who said so in this stage, and when.
+func (v View) votes(verdict approvals.Verdict) (out []string) {
+	for _, d := range v.Ticket.Decisions {
+		if d.Verdict == verdict && d.Stage == v.Stage {
+			out = append(out, v.person(d.Person)+" ("+clock(d.At)+")")
+		}
+	}
+	return out
+}
+
+// effect says in plain words what Approve does, or why it is not offered.
+func (v View) effect(shown exhibit) string {
+	text := "Nothing has been sent. "
+	switch missing := v.Tally.Needed - v.Tally.Have - 1; {
+	case !shown.complete:
+		return text + "*This request cannot be approved from here:* " + shown.obstacle + ". It can be denied, or looked at on " + v.link("its page") + "."
+	case v.Stage+1 < len(v.Ticket.Plan.Stages):
+		text += "Approving counts for this stage; it is sent once, when the last stage is complete."
+	case missing > 0:
+		text += "Approving leaves " + plural(missing, "approval", "approvals") + " to be given; it is sent once, right after the last."
+	default:
+		text += "Approving sends it once, now."
+	}
+	if v.Ticket.Plan.Idempotent {
+		text += " If its answer is lost it may be sent again, which this upstream declares harmless."
+	}
+	return text
+}
+
+// account is the line that tells requests apart and says how much of this one is shown.
+func (v View) account(shown exhibit) string {
+	return "Request fingerprint " + v.fingerprint() + " · " + strings.Join(shown.account, " · ")
+}
+
+func (v View) fingerprint() string { return code(approvals.Fingerprint(v.Ticket.Digest), 64) }
+
+func (v View) footer() string {
+	text := v.ticketLink() + " · fingerprint " + v.fingerprint()
+	if v.Ticket.State.Final() {
+		text += " · closed " + date(v.Ticket.FinishedAt)
+	}
+	return text
+}
+
+func (v View) buttons(shown exhibit) slackgo.Block {
+	if !ValidHandle(v.Handle) {
+		return nil
+	}
+	if !shown.complete {
+		return slackgo.NewActionBlock(blockActions, v.denyButton())
+	}
+	return slackgo.NewActionBlock(blockActions, v.approveButton(), v.denyButton())
+}
+
+func (v View) approveButton() slackgo.BlockElement {
+	c := v.Ticket.Call
+	b := slackgo.NewButtonBlockElement(ActionApprove, v.Handle, plainText("Approve")).WithStyle(slackgo.StylePrimary)
+	b.AccessibilityLabel = shorten("Approve "+c.Method+" "+c.Path+" on "+c.Upstream, 75, oneLine)
+	return b.WithConfirm(slackgo.NewConfirmationBlockObject(plainText("Approve this request?"), plainText(v.confirmation()),
+		plainText("Approve"), plainText("Go back")).WithStyle(slackgo.StylePrimary))
+}
+
+// confirmation repeats what matters. The card behind it shows all of it, so a long target
+// may be cut here.
+func (v View) confirmation() string {
+	return shorten(v.Ticket.Call.Method, 10, asciiLine) + " " + shorten(v.target(), roomConfirm, asciiLine) +
+		"\nfingerprint " + shorten(approvals.Fingerprint(v.Ticket.Digest), 64, asciiLine) +
+		"\nIt runs at once after the last approval."
+}
+
+func (v View) denyButton() slackgo.BlockElement {
+	return slackgo.NewButtonBlockElement(ActionDeny, v.Handle, plainText("Deny…")).WithStyle(slackgo.StyleDanger)
+}

@@ -1,0 +1,153 @@
+package slack_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"countersign/slack"
+	"countersign/slack/emulator"
+)
+
+// app receives interactions as the API will: verify, parse, answer.
+type app struct {
+	verifier *slack.Verifier
+	got      chan slack.Interaction
+	act      func(slack.Interaction) []byte
+}
+
+func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	raw, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = a.verifier.Verify(r.Header, raw)
+	}
+	if err != nil {
+		http.Error(w, "no", http.StatusUnauthorized)
+		return
+	}
+	in, err := slack.ParseInteraction(raw)
+	if err != nil {
+		http.Error(w, "no", http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(a.act(in))
+	a.got <- in
+}
+
+// listening starts an app behind an emulated workspace; it opens the deny modal by itself.
+func listening(t *testing.T, onSubmit func(slack.Interaction) []byte) (*emulator.Server, *slack.Client, *app) {
+	t.Helper()
+	emu, client := workspace(t)
+	verifier, err := slack.NewVerifier(slack.VerifierConfig{
+		SigningSecrets: []slack.Secret{signingSecret}, Now: time.Now, //nolint:forbidigo // the emulator signs with the wall clock
+	})
+	require.NoError(t, err)
+	v := pendingView(t, nil)
+	a := &app{verifier: verifier, got: make(chan slack.Interaction, 10)}
+	a.act = func(in slack.Interaction) []byte {
+		switch {
+		case in.Type == slack.ViewSubmission:
+			return onSubmit(in)
+		case in.ActionID == slack.ActionDeny:
+			if err := client.OpenView(t.Context(), in.TriggerID, slack.DenyModal(v)); err != nil {
+				t.Error(err)
+			}
+		}
+		return nil
+	}
+	srv := httptest.NewServer(a)
+	t.Cleanup(srv.Close)
+	emu.SetInteractionsURL(srv.URL + "/slack/interactions")
+	return emu, client, a
+}
+
+func TestAClickOnApproveArrivesAsPressedAfterItsConfirmation(t *testing.T) {
+	t.Parallel()
+	emu, client, app := listening(t, nil)
+	ref, err := client.Post(t.Context(), channel, slack.Card(pendingView(t, nil)), slack.PostOptions{})
+	require.NoError(t, err)
+	seen, err := emu.Click(t.Context(), "U02BO", channel, ref.TS, slack.ActionApprove, false)
+	require.NoError(t, err)
+	require.False(t, seen.Sent)
+	seen, err = emu.Click(t.Context(), "U02BO", channel, ref.TS, slack.ActionApprove, true)
+	require.NoError(t, err)
+	require.Empty(t, seen.Warning)
+	in := <-app.got
+	require.Equal(t, slack.BlockActions, in.Type)
+	require.Equal(t, slack.User{ID: "U02BO", TeamID: "T0EMULATOR"}, in.User)
+	require.Equal(t, []string{ref.Channel, ref.TS, slack.ActionApprove, handle}, []string{in.Channel, in.MessageTS, in.ActionID, in.Handle})
+	require.Equal(t, []string{"T0EMULATOR", "A0EMULATOR"}, []string{in.TeamID, in.AppID})
+
+	require.NoError(t, client.Respond(t.Context(), in.ResponseURL, slack.Refusal("not_approver", "")+" <!channel>"))
+	whispers := emu.Ephemerals("U02BO")
+	require.Len(t, whispers, 1)
+	require.Contains(t, whispers[0].Text, "You are not an approver for this request")
+	require.Contains(t, whispers[0].Text, "<!channel>")
+	require.Empty(t, emu.Ephemerals("U02CHEN"))
+}
+
+func TestADenialAsksForItsReasonAndCanBeCorrected(t *testing.T) {
+	t.Parallel()
+	emu, client, app := listening(t, func(in slack.Interaction) []byte {
+		switch {
+		case strings.HasPrefix(in.Reason(), "again"):
+			return slack.AckError(slack.ReasonBlock, "Please say more.")
+		case strings.HasPrefix(in.Reason(), "late"):
+			return slack.AckNotice("This request is already closed.")
+		}
+		return nil
+	})
+	ref, err := client.Post(t.Context(), channel, slack.Card(pendingView(t, nil)), slack.PostOptions{})
+	require.NoError(t, err)
+	seen, err := emu.Click(t.Context(), "U02CHEN", channel, ref.TS, slack.ActionDeny, true)
+	require.NoError(t, err)
+	require.Empty(t, seen.Warning)
+	require.NotNil(t, seen.OpenedView)
+	require.Contains(t, seen.OpenedView.Text, "DELETE https://billing.internal/v1/customers/42?hard=true")
+	<-app.got
+	submit := func(reason string) emulator.Seen {
+		seen, err := emu.SubmitView(t.Context(), "U02CHEN", seen.OpenedView.ID, map[string]map[string]string{"reason": {"v": reason}})
+		require.NoError(t, err)
+		return seen
+	}
+	require.False(t, submit("no").Sent, "shorter than the modal allows")
+	require.Equal(t, map[string]string{"reason": "Please say more."}, submit("again: no").Errors)
+	require.Empty(t, submit("late as it is").Warning)
+	views := emu.OpenViews("U02CHEN")
+	require.Len(t, views, 1)
+	require.Contains(t, views[0].Text, "This request is already closed.")
+	<-app.got
+	in := <-app.got
+	require.Equal(t, []string{handle, slack.CallbackDeny, "late as it is"}, []string{in.Handle, in.View.CallbackID, in.Reason()})
+}
+
+func TestWhatSlackDidNotSignDoesNotCount(t *testing.T) {
+	t.Parallel()
+	emu, client, app := listening(t, nil)
+	ref, err := client.Post(t.Context(), channel, slack.Card(pendingView(t, nil)), slack.PostOptions{})
+	require.NoError(t, err)
+	payload, err := emu.Payload(emulator.Action{User: "U02BO", Channel: channel, TS: ref.TS, ActionID: slack.ActionApprove, Confirm: true})
+	require.NoError(t, err)
+	body, forged := string(formOf(string(payload))), string(formOf(strings.ReplaceAll(string(payload), "U02BO", "U02EVE")))
+	for name, raw := range map[string]emulator.Raw{
+		"no signature":          {Body: body},
+		"old":                   {Body: body, Sign: true, SkewSeconds: -400},
+		"from the future":       {Body: body, Sign: true, SkewSeconds: 400},
+		"payload in the query":  {Query: forged, Sign: true},
+		"payload twice, signed": {Body: body + "&" + forged, Sign: true},
+	} {
+		reply, err := emu.SendRaw(t.Context(), raw)
+		require.NoError(t, err, name)
+		require.NotEqual(t, http.StatusOK, reply.Status, name)
+	}
+	reply, err := emu.SendRaw(t.Context(), emulator.Raw{Body: body, Query: forged, Sign: true})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, reply.Status)
+	require.Equal(t, "U02BO", (<-app.got).User.ID, "the query is not signed and must not count")
+}

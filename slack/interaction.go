@@ -1,0 +1,124 @@
+package slack
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+)
+
+// MaxInteraction is the largest body, in bytes, that [ParseInteraction] reads.
+const MaxInteraction = 1 << 20
+
+// ErrMalformed is the one error of [ParseInteraction]. Its text says what was wrong and
+// repeats nothing of the body.
+var ErrMalformed = errors.New("malformed interaction")
+
+// InteractionType says what a person did.
+type InteractionType string
+
+const (
+	// BlockActions is a click on a button.
+	BlockActions InteractionType = "block_actions"
+	// ViewSubmission is a modal sent off.
+	ViewSubmission InteractionType = "view_submission"
+	// ViewClosed is a modal closed without sending it off.
+	ViewClosed InteractionType = "view_closed"
+)
+
+// The action ids of a card's buttons and the callback ids of its modals. What a click does
+// is said by these; what it is done to, by the handle alone.
+const (
+	ActionApprove = "cs.approve"
+	ActionDeny    = "cs.deny"
+	CallbackDeny  = "cs.deny"
+)
+
+// The input of the deny modal, where its value is found and its errors are shown.
+const (
+	ReasonBlock  = "reason"
+	ReasonAction = "v"
+)
+
+// Interaction is what Countersign believes of an authentic interaction: who, where, and
+// which handle. Fields that do not apply are empty.
+type Interaction struct {
+	Type InteractionType
+	// TeamID is the workspace of the context, which in shared channels is not always that
+	// of the person; EnterpriseID is the Grid organisation. At least one is set.
+	TeamID, EnterpriseID string
+	AppID                string
+	User                 User
+	// Channel, MessageTS and ThreadTS say on which message a button was pressed.
+	Channel, MessageTS, ThreadTS string
+	// Ephemeral says that the message is one that only this person sees.
+	Ephemeral bool
+	ActionID  string
+	// Handle is the opaque pointer in the button's value or the modal's private_metadata;
+	// [ValidHandle] holds for it.
+	Handle string
+	// TriggerID opens a modal, once and within 3 s.
+	TriggerID   string
+	ResponseURL string
+	// View is set for modals.
+	View ModalState
+}
+
+// User is who did it. ID is only unique within TeamID, the person's home workspace.
+type User struct{ ID, TeamID string }
+
+// ModalState is a modal as it was sent off.
+type ModalState struct {
+	ID, CallbackID, Hash string
+	// State holds what was typed, by block_id and action_id.
+	State map[string]map[string]string
+}
+
+// Reason returns what was typed into the deny modal.
+func (i Interaction) Reason() string { return i.View.State[ReasonBlock][ReasonAction] }
+
+var handlePattern = regexp.MustCompile(`^h_[0-9a-f]{32}$`)
+
+// ValidHandle reports whether the text has the form of a handle: "h_" and 128 random bits
+// in hex. It says nothing about whether there is such a handle.
+func ValidHandle(h string) bool { return handlePattern.MatchString(h) }
+
+// ParseInteraction reads the body of an interaction whose signature [Verifier.Verify] has
+// accepted. Only these bytes count: what stands in a URL's query was not signed. The body
+// must be a form with exactly one payload, at most [MaxInteraction] bytes long; every
+// error is [ErrMalformed].
+func ParseInteraction(raw []byte) (Interaction, error) {
+	if len(raw) > MaxInteraction {
+		return Interaction{}, malformed("more than %d bytes", MaxInteraction)
+	}
+	form, err := url.ParseQuery(string(raw))
+	if err != nil {
+		return Interaction{}, malformed("not a form")
+	}
+	if n := len(form["payload"]); n != 1 {
+		return Interaction{}, malformed("%d payloads", n)
+	}
+	return parsePayload([]byte(form["payload"][0]))
+}
+
+func parsePayload(raw []byte) (Interaction, error) {
+	if err := uniqueKeys(raw); err != nil {
+		return Interaction{}, err
+	}
+	var p payload
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return Interaction{}, malformed("not the JSON of an interaction")
+	}
+	if err := p.check(); err != nil {
+		return Interaction{}, err
+	}
+	if p.Type == BlockActions {
+		return p.click()
+	}
+	return p.modal()
+}
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrMalformed}, args...)...)
+}

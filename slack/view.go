@@ -1,0 +1,186 @@
+package slack
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	slackgo "github.com/slack-go/slack"
+
+	"countersign/approvals"
+)
+
+// View is everything a message about a ticket is made from.
+type View struct {
+	// Ticket with its call as it was submitted: headers and body too. A ticket whose bytes
+	// are not those of its digest is shown without an Approve button.
+	Ticket approvals.Ticket
+	// Tally is the progress of the stage Stage.
+	Tally approvals.Tally
+	// Directory resolves people to Slack ids. Zero: names are shown and nobody is mentioned.
+	Directory approvals.Directory
+	// Stage is the index of the stage that this copy of the card was posted for.
+	Stage int
+	// Handle is what the buttons carry; see [ValidHandle]. Zero: no buttons.
+	Handle string
+	// PublicURL is the address of Countersign, such as "https://countersign.example.com";
+	// a ticket's page is PublicURL + "/t/" + its id. Zero: no links.
+	PublicURL string
+	// BaseURL is the upstream's base URL, before Call.Path. Zero: its name is shown instead.
+	BaseURL string
+	// Mention overrides who is mentioned, and so notified, as those who may decide: Slack
+	// ids of people (U…, W…) or user groups (S…), at most 20. Zero: the people of Directory
+	// who may still decide.
+	Mention []string
+}
+
+// Message is what is posted: blocks, and one sentence for notifications and screen readers,
+// already escaped.
+type Message struct {
+	Text   string
+	Blocks []slackgo.Block
+}
+
+// Room, in units, for what others wrote. A request gets what the rest of its card leaves of
+// roomCard, which keeps clear of the size at which Slack refuses a message.
+const (
+	roomCard          = 9400
+	roomLine          = 2500
+	roomJustification = 1500
+	roomNotes         = 1200
+	roomCallback      = 800
+	roomOnBehalf      = 320
+	roomList          = 500
+	roomName          = 60
+	roomTitlePath     = 80
+	roomConfirm       = 160
+)
+
+// maxPeople is how many people one message mentions or names.
+const maxPeople = 20
+
+var (
+	personPattern = regexp.MustCompile(`^[UW][A-Z0-9]{1,30}$`)
+	groupPattern  = regexp.MustCompile(`^S[A-Z0-9]{1,30}$`)
+)
+
+// mention turns a Slack id into a mention; "" when it is no such id.
+func mention(id string) string {
+	switch {
+	case personPattern.MatchString(id):
+		return "<@" + id + ">"
+	case groupPattern.MatchString(id):
+		return "<!subteam^" + id + ">"
+	default:
+		return ""
+	}
+}
+
+// person mentions somebody by name, or names them where they have no Slack id.
+func (v View) person(name string) string {
+	if m := mention(v.Directory.People[name].Slack); m != "" && !strings.HasPrefix(m, "<!") {
+		return m
+	}
+	return "*" + mrkdwn(name, roomName) + "*"
+}
+
+// list joins names or mentions, with last before the last one, and counts those beyond
+// maxPeople or what there is room for.
+func list(items []string, last string) string {
+	n, room := 0, roomList
+	for n < min(len(items), maxPeople) && units(items[n]) < room {
+		room -= units(items[n]) + 2
+		n++
+	}
+	if n < len(items) {
+		items = append(slices.Clone(items[:n]), grouped(len(items)-n)+" more")
+	}
+	if n := len(items); n > 1 && last != "" {
+		return strings.Join(items[:n-1], ", ") + last + items[n-1]
+	}
+	return strings.Join(items, ", ")
+}
+
+// deciders mentions those who may still decide on the ticket.
+func (v View) deciders() []string {
+	var out []string
+	if len(v.Mention) > 0 {
+		for _, id := range v.Mention {
+			if m := mention(id); m != "" {
+				out = append(out, m)
+			}
+		}
+		return out
+	}
+	for _, name := range v.Ticket.WaitingFor(v.Directory) {
+		out = append(out, v.person(name))
+	}
+	return out
+}
+
+// stage returns the stage of this card, and false when the plan has no such stage.
+func (v View) stage() (approvals.Stage, bool) {
+	if v.Stage < 0 || v.Stage >= len(v.Ticket.Plan.Stages) {
+		return approvals.Stage{}, false
+	}
+	return v.Ticket.Plan.Stages[v.Stage], true
+}
+
+// asking reports whether this card is one that people can decide on now.
+func (v View) asking() bool {
+	_, ok := v.stage()
+	return ok && v.Ticket.State.Open() && v.Ticket.Stage == v.Stage
+}
+
+// link leads to the ticket's page.
+func (v View) link(label string) string {
+	label = mrkdwn(label, roomName)
+	if v.PublicURL == "" || !approvals.ValidTicketID(v.Ticket.ID) || len(v.PublicURL) > 200 || strings.ContainsAny(v.PublicURL, "<>|& \n") {
+		return label
+	}
+	return "<" + strings.TrimRight(v.PublicURL, "/") + "/t/" + v.Ticket.ID + "|" + label + ">"
+}
+
+// ticketLink is link with the ticket's id, shortened in the middle.
+func (v View) ticketLink() string {
+	id := v.Ticket.ID
+	if approvals.ValidTicketID(id) {
+		id = id[:8] + "…" + id[len(id)-4:]
+	}
+	return v.link(id)
+}
+
+// date shows a moment in each reader's own time, and in UTC where that fails.
+func date(t time.Time) string { return stamp(t, "{date_short_pretty} {time}", "2006-01-02 15:04 UTC") }
+
+// clock is date without the day.
+func clock(t time.Time) string { return stamp(t, "{time}", "15:04 UTC") }
+
+func stamp(t time.Time, format, fallback string) string {
+	if t.IsZero() {
+		return "not known"
+	}
+	if y := t.UTC().Year(); y < 1970 || y > 9999 {
+		return "the year " + strconv.Itoa(y)
+	}
+	return fmt.Sprintf("<!date^%d^%s|%s>", t.Unix(), format, t.UTC().Format(fallback))
+}
+
+// grouped shows a number with separators: 48,113.
+func grouped(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return grouped(n) + " " + many
+}
