@@ -41,7 +41,7 @@ func scanCard(r pgx.CollectableRow) (Card, error) {
 // time. A card that was posted, or may have been, keeps its handle.
 func (s *Store) PrepareCard(ctx context.Context, ticketID string, stage int, channel, digest string) (Card, error) {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails (crypto/rand)
+	rand.Read(b[:])
 	rows, err := s.pool.Query(ctx, `INSERT INTO cards (handle, ticket_id, stage, channel, digest) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (ticket_id, stage, channel) DO UPDATE SET channel = excluded.channel
 		RETURNING `+cardColumns, "h_"+hex.EncodeToString(b[:]), ticketID, stage, channel, digest)

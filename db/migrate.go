@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/golang-migrate/migrate/v4"
+	"github.com/golang-migrate/migrate/v4/database"
 	pgxmigrate "github.com/golang-migrate/migrate/v4/database/pgx/v5"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgx/v5"
@@ -29,16 +30,17 @@ func MigrateTo(ctx context.Context, url string, version int) (from, to int, err 
 		return 0, 0, fmt.Errorf("parse the database URL: %w", err)
 	}
 	conn := stdlib.OpenDB(*cfg)
-	if err := conn.PingContext(ctx); err != nil {
-		_ = conn.Close()
-		return 0, 0, fmt.Errorf("connect to the database: %w", err)
-	}
-	m, err := migrator(conn)
+	defer conn.Close() //nolint:errcheck // the work is done
+	turn, err := wait(ctx, conn)
 	if err != nil {
-		_ = conn.Close()
 		return 0, 0, err
 	}
-	defer m.Close() //nolint:errcheck // closes conn; the work is done
+	defer turn.Close() //nolint:errcheck // its session ends with conn, and the lock with it
+	m, err := migrator(conn)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer m.Close() //nolint:errcheck // likewise
 	from, err = current(m)
 	if err != nil {
 		return 0, 0, err
@@ -46,13 +48,28 @@ func MigrateTo(ctx context.Context, url string, version int) (from, to int, err 
 	if version == 0 {
 		err = m.Down()
 	} else if from < version || version != migrations.Latest {
-		err = m.Migrate(uint(version)) //nolint:gosec // versions are small
+		err = m.Migrate(uint(version))
 	}
 	if err != nil && !errors.Is(err, migrate.ErrNoChange) {
-		return from, from, fmt.Errorf("migrate from %d to %d: %w", from, version, err)
+		return from, from, fmt.Errorf("migrate from %d to %d: %w", from, version, brief(err))
 	}
 	to, err = current(m)
 	return from, to, err
+}
+
+// wait takes the lock of whoever migrates. The library's own covers a single run; looking
+// at the version before it would see the mark of another process's step under way, and
+// take it for a failure.
+func wait(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock(hashtextextended('countersign/migrate', 0))`); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("wait for other migrations: %w", err)
+	}
+	return conn, nil
 }
 
 func migrator(conn *sql.DB) (*migrate.Migrate, error) {
@@ -71,6 +88,24 @@ func migrator(conn *sql.DB) (*migrate.Migrate, error) {
 	return m, nil
 }
 
+// brief leaves out the text of the whole step, which the library puts into its errors.
+func brief(err error) error {
+	var step database.Error
+	if errors.As(err, &step) && step.OrigErr != nil {
+		return step.OrigErr
+	}
+	return err
+}
+
+// remedy is the statement that takes back the mark of a failed step up. Postgres runs a
+// step as one transaction; only the mark is outside it.
+func remedy(version int) string {
+	if version <= 1 {
+		return "DELETE FROM schema_migrations"
+	}
+	return fmt.Sprintf("UPDATE schema_migrations SET version = %d, dirty = false", version-1)
+}
+
 func current(m *migrate.Migrate) (int, error) {
 	version, dirty, err := m.Version()
 	switch {
@@ -79,8 +114,8 @@ func current(m *migrate.Migrate) (int, error) {
 	case err != nil:
 		return 0, fmt.Errorf("read schema version: %w", err)
 	case dirty:
-		return 0, fmt.Errorf("the schema is marked dirty at version %d: a migration failed half-way; "+
-			"repair it by hand, then set schema_migrations.dirty to false", version)
+		return 0, fmt.Errorf("the schema is marked dirty at version %d: that migration failed. A failed migration leaves "+
+			"nothing behind, so once its cause is gone, run %q and migrate again", version, remedy(int(version)))
 	}
-	return int(version), nil //nolint:gosec // versions are small
+	return int(version), nil
 }

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -70,14 +71,21 @@ func (s *Store) Tickets(ctx context.Context, f Filter) ([]approvals.Ticket, erro
 // there is no ticket for ref.
 func (s *Store) Events(ctx context.Context, ref Ref, after int64, limit int) ([]approvals.Event, error) {
 	entries, err := s.entries(ctx, ref, after, limit)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]approvals.Event, 0, len(entries))
 	for _, e := range entries {
+		if err := json.Unmarshal(e.Data, &e.Event.Data); err != nil {
+			return nil, fmt.Errorf("read the data of event %s/%d: %w", e.Event.TicketID, e.Event.Seq, err)
+		}
 		out = append(out, e.Event)
 	}
-	return out, err
+	return out, nil
 }
 
-// Entries reads the whole trail of a ticket with the bytes that prove it.
+// Entries reads the whole trail of a ticket with the bytes that prove it, as it is: what
+// does not fit together is for [audit.VerifyChain] to say. CodeNotFound as for Events.
 func (s *Store) Entries(ctx context.Context, ref Ref) ([]audit.Entry, error) {
 	return s.entries(ctx, ref, 0, 1<<30)
 }
@@ -94,18 +102,31 @@ func (s *Store) entries(ctx context.Context, ref Ref, after int64, limit int) ([
 	if err != nil {
 		return nil, classify(fmt.Errorf("read events: %w", err))
 	}
-	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (audit.Entry, error) {
-		var x audit.Entry
-		var prev, hash []byte
-		e := &x.Event
-		err := r.Scan(&e.TicketID, &e.Seq, &e.Type, &e.At, &e.Actor.Kind, &e.Actor.Name, &e.Actor.Via, &e.Actor.Ref,
-			&e.State, &e.Data, &x.Canon, &prev, &hash)
-		if err == nil {
-			e.At, x.Prev, x.Hash = e.At.UTC(), audit.Hash(prev), audit.Hash(hash)
-		}
-		return x, err
-	})
+	out, err := pgx.CollectRows(rows, scanEntry)
+	if err == nil && len(out) == 0 {
+		_, _, err = s.Version(ctx, ref) // no more events, or no such ticket?
+	}
 	return out, classify(err)
+}
+
+// scanEntry takes what it finds: somebody may have edited it, and that is to be found
+// out, not to fail here.
+func scanEntry(r pgx.CollectableRow) (audit.Entry, error) {
+	var x audit.Entry
+	var prev, hash []byte
+	e := &x.Event
+	err := r.Scan(&e.TicketID, &e.Seq, &e.Type, &e.At, &e.Actor.Kind, &e.Actor.Name, &e.Actor.Via, &e.Actor.Ref,
+		&e.State, &x.Data, &x.Canon, &prev, &hash)
+	if err != nil {
+		return x, err
+	}
+	e.At = e.At.UTC()
+	copy(x.Prev[:], prev)
+	copy(x.Hash[:], hash)
+	if json.Unmarshal(x.Data, &e.Data) != nil {
+		e.Data = approvals.Data{}
+	}
+	return x, nil
 }
 
 // Result reads upstream's latest answer. CodeNotFound when there is none.
@@ -138,7 +159,7 @@ func (s *Store) Ready(ctx context.Context) error {
 // this database. For values that give no authority.
 func (s *Store) Secret(ctx context.Context, name string) ([]byte, error) {
 	fresh := make([]byte, 32)
-	rand.Read(fresh) //nolint:errcheck // never fails (crypto/rand)
+	rand.Read(fresh)
 	var value []byte
 	err := s.pool.QueryRow(ctx, `WITH made AS (
 			INSERT INTO instance_secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING value)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -108,12 +109,12 @@ func (s *Store) commitSubmits(ctx context.Context) {
 	for {
 		select {
 		case p := <-s.submits:
-			s.commit(s.gather(p))
+			s.commit(s.gather(p)) //nolint:contextcheck // a commit once begun is not cut off by a shutdown
 		case <-ctx.Done():
 			for {
 				select {
 				case p := <-s.submits:
-					s.commit(s.gather(p))
+					s.commit(s.gather(p)) //nolint:contextcheck // as above
 				default:
 					return
 				}
@@ -143,7 +144,8 @@ func (s *Store) commit(batch []*submitting) {
 	switch {
 	case err == nil:
 	case len(batch) > 1 && !unavailable(err):
-		s.log.WarnContext(ctx, "shared submit failed, members are tried singly", "members", len(batch), "error", err)
+		s.log.WarnContext(ctx, "shared submit failed, members are tried singly",
+			slog.Int("members", len(batch)), slog.Any("error", err))
 		for _, p := range batch {
 			s.commit([]*submitting{p})
 		}
@@ -231,17 +233,17 @@ func claimKeys(ctx context.Context, tx pgx.Tx, batch []*submitting) (map[string]
 }
 
 func replayed(ctx context.Context, tx pgx.Tx, req SubmitRequest) (SubmitResult, error) {
-	var print []byte
+	var fingerprint []byte
 	var id string
 	err := tx.QueryRow(ctx, `SELECT fingerprint, ticket_id FROM idempotency_keys WHERE caller = $1 AND route = $2 AND key = $3`,
-		req.Submission.Caller, req.Key.Route, req.Key.Key).Scan(&print, &id)
+		req.Submission.Caller, req.Key.Route, req.Key.Key).Scan(&fingerprint, &id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return SubmitResult{}, ErrKeyInProgress // dropped by retention between the two statements
 	}
 	if err != nil {
 		return SubmitResult{}, fmt.Errorf("read key: %w", err)
 	}
-	if [32]byte(print) != req.Key.Fingerprint {
+	if [32]byte(fingerprint) != req.Key.Fingerprint {
 		return SubmitResult{}, ErrKeyReused
 	}
 	t, _, err := scanFull(tx.QueryRow(ctx, `SELECT`+fullColumns+fromTickets+`WHERE t.id = $1`, id))

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -151,7 +152,7 @@ func (s *Store) announce(ctx context.Context) {
 		}
 		for _, payload := range s.watch.payloads() {
 			if _, err := s.pool.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, payload); err != nil && ctx.Err() == nil {
-				s.log.WarnContext(ctx, "cannot announce changes; other processes will look for themselves", "error", err)
+				s.log.WarnContext(ctx, "cannot announce changes; other processes will look for themselves", slog.Any("error", err))
 			}
 		}
 	}
@@ -184,7 +185,7 @@ func (w *watch) payloads() []string {
 func (s *Store) Listen(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := s.listen(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "lost the connection for change notifications", "error", err)
+			s.log.WarnContext(ctx, "lost the connection for change notifications", slog.Any("error", err))
 			pause(ctx, time.Second)
 		}
 	}

@@ -86,7 +86,7 @@ func (c devCmd) Run(env environment) (err error) {
 		return err
 	}
 	s, err := newService(ctx, serviceConfig{
-		policy: config, databaseURL: url, listener: p.listener, now: env.now, log: log,
+		policy: config, databaseURL: url, listener: p.listener, workers: true, now: env.now, log: log,
 		slackHTTP: egress.SlackClient(egress.SlackConfig{AllowLoopback: true}),
 	})
 	if err != nil {

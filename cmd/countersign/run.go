@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -62,7 +61,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		kong.Writers(stdout, stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Exit(func(n int) { code = n }))
 	if err != nil {
-		fmt.Fprintln(stderr, "countersign:", err)
+		_, _ = fmt.Fprintln(stderr, "countersign:", err)
 		return exitFailed
 	}
 	if len(args) == 0 {
@@ -73,7 +72,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return code
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "countersign: %v\nSee countersign --help.\n", err)
+		_, _ = fmt.Fprintf(stderr, "countersign: %v\nSee countersign --help.\n", err)
 		return exitUsage
 	}
 	env := environment{ctx: ctx, getenv: getenv, stdout: stdout, stderr: stderr, now: time.Now} //nolint:forbidigo // the one real clock
@@ -84,7 +83,7 @@ func exitCode(err error, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "countersign:", err)
+	_, _ = fmt.Fprintln(stderr, "countersign:", err)
 	var problems policy.Problems
 	var usage usageError
 	if errors.As(err, &problems) || errors.As(err, &usage) {
@@ -112,13 +111,10 @@ func (f logFlags) logger(w io.Writer) *slog.Logger {
 	if f.LogFormat == "json" || (f.LogFormat == "auto" && !terminal) {
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: f.LogLevel}))
 	}
-	return slog.New(tint.NewHandler(w, &tint.Options{Level: f.LogLevel, TimeFormat: time.TimeOnly, NoColor: !terminal}))
+	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: f.LogLevel, TimeFormat: time.TimeOnly, NoColor: !terminal}))
 }
 
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
-
-// oneLine keeps an error on one line, for messages that name another error.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -9,7 +9,7 @@ import (
 	"countersign/slack"
 )
 
-func (s *service) workers(outbox *jobs.Outbox, current func() *policy.Config, client *slack.Client, pool *pgxpool.Pool) (*jobs.Runner, error) {
+func (s *service) newRunner(outbox *jobs.Outbox, current func() *policy.Config, client *slack.Client, pool *pgxpool.Pool) (*jobs.Runner, error) {
 	c := s.cfg
 	executor, err := egress.NewExecutor(egress.ExecutorConfig{Version: version, Now: c.now})
 	if err != nil {
@@ -21,6 +21,6 @@ func (s *service) workers(outbox *jobs.Outbox, current func() *policy.Config, cl
 	}
 	return jobs.New(jobs.Config{
 		Pool: pool, Store: s.store, Outbox: outbox, Policy: current, Executor: executor, Deliverer: deliverer,
-		Slack: client, PublicURL: c.policy.Server.PublicURL, Schedule: c.schedule, Now: c.now, Logger: c.log,
+		Slack: client, PublicURL: pageURL, Now: c.now, Logger: c.log,
 	})
 }

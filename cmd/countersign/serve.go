@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"net/url"
 
 	"countersign/db"
 	"countersign/db/embedded"
@@ -14,9 +16,10 @@ import (
 
 type serveCmd struct {
 	logFlags
-	Config string `help:"Configuration file, or a directory of them." required:"" placeholder:"FILE" env:"COUNTERSIGN_CONFIG"`
-	Listen string `help:"Address to listen on, instead of server.listen." placeholder:"HOST:PORT"`
-	Check  bool   `help:"Check the configuration and exit."`
+	Config  string `help:"Configuration file, or a directory of them." required:"" placeholder:"FILE" env:"COUNTERSIGN_CONFIG"`
+	Listen  string `help:"Address to listen on, instead of server.listen." placeholder:"HOST:PORT"`
+	Workers bool   `help:"Work jobs in this process. --no-workers makes it an API front only; other processes on the same database then do the work." default:"true" negatable:""`
+	Check   bool   `help:"Check the configuration and exit."`
 }
 
 // Help is shown below the flags.
@@ -71,32 +74,44 @@ func (c serveCmd) Run(env environment) (err error) {
 		return err
 	}
 	defer listener.Close() //nolint:errcheck // closed by the server before, or going away
-	url, stop, err := database(env, config, log)
+	databaseURL, stop, err := database(env, config, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	s, err := newService(env.ctx, serviceConfig{
-		policy: config, databaseURL: url, listener: listener, now: env.now, log: log,
-		slackHTTP: egress.SlackClient(egress.SlackConfig{}),
+		policy: config, databaseURL: databaseURL, listener: listener, now: env.now, log: log,
+		workers: c.Workers, slackHTTP: egress.SlackClient(egress.SlackConfig{AllowLoopback: onLoopback(config.Slack.APIURL)}),
 	})
 	if err != nil {
 		return err
 	}
-	log.Info("serving", "address", listener.Addr().String(), "public_url", config.Server.PublicURL,
-		"policy", config.Digest[:12], "version", version)
+	log.InfoContext(env.ctx, "serving", slog.String("address", listener.Addr().String()),
+		slog.String("public_url", config.Server.PublicURL), slog.String("policy", config.Digest[:12]),
+		slog.Bool("workers", c.Workers), slog.String("version", version))
 	return s.run(env.ctx)
 }
 
+// onLoopback reports whether the operator pointed slack.api_url at this machine, which
+// is where an emulator or a relay lives.
+func onLoopback(raw string) bool {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || (err == nil && addr.IsLoopback())
+}
+
 // database says where the tickets are kept and how to let go of it.
-func database(env environment, config *policy.Config, log *slog.Logger) (url string, stop func() error, err error) {
-	if url = config.Database.URL.Reveal(); url == "" {
-		url = env.getenv("DATABASE_URL")
+func database(env environment, config *policy.Config, log *slog.Logger) (where string, stop func() error, err error) {
+	if where = config.Database.URL.Reveal(); where == "" {
+		where = env.getenv("DATABASE_URL")
 	}
-	if url != "" {
-		return url, func() error { return nil }, nil
+	if where != "" {
+		return where, func() error { return nil }, nil
 	}
-	log.Warn("no DATABASE_URL: using the embedded Postgres, which lives and dies with this machine's disk")
+	log.WarnContext(env.ctx, "no DATABASE_URL: using the embedded Postgres, which lives and dies with this machine's disk")
 	return embeddedDatabase(env, config.Server.DataDir, log)
 }
 
@@ -118,7 +133,7 @@ func embeddedDatabase(env environment, dir string, log *slog.Logger) (string, fu
 		return "", nil, errors.Join(err, stop())
 	}
 	if from != to {
-		log.Info("schema migrated", "from", from, "to", to)
+		log.InfoContext(env.ctx, "schema migrated", slog.Int("from", from), slog.Int("to", to))
 	}
 	return pg.URL.Reveal(), stop, nil
 }

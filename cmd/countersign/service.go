@@ -19,16 +19,20 @@ import (
 	"countersign/slack"
 )
 
+// pageURL is where a ticket's page lives. There is none yet, so cards carry no link that
+// would lead nowhere.
+const pageURL = ""
+
 // serviceConfig is what a running service is made of. dev and serve differ only in this.
 type serviceConfig struct {
 	policy      *policy.Config
 	databaseURL string
 	listener    net.Listener
 	slackHTTP   slack.Doer
-	// upstreams may be on loopback anyway; callbacks only when the policy says so.
-	schedule []time.Duration
-	now      func() time.Time
-	log      *slog.Logger
+	// workers says whether this process works jobs, or is a front only.
+	workers bool
+	now     func() time.Time
+	log     *slog.Logger
 }
 
 // service is the product: one store, its workers and its HTTP front.
@@ -59,7 +63,9 @@ func newService(ctx context.Context, c serviceConfig) (_ *service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.store, err = db.New(db.Config{Pool: pool, Outbox: outbox, PublicURL: c.policy.Server.PublicURL, Logger: c.log})
+	s.store, err = db.New(db.Config{ //nolint:contextcheck // the committers outlive the start
+		Pool: pool, Outbox: outbox, PublicURL: c.policy.Server.PublicURL, Logger: c.log,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -68,15 +74,15 @@ func newService(ctx context.Context, c serviceConfig) (_ *service, err error) {
 		return nil, err
 	}
 	current := func() *policy.Config { return c.policy }
-	client, interactions, err := s.slack(current)
+	client, interactions, err := s.slack(ctx, current)
 	if err != nil {
 		return nil, err
 	}
-	s.runner, err = s.workers(outbox, current, client, pool)
+	s.runner, err = s.newRunner(outbox, current, client, pool)
 	if err != nil {
 		return nil, err
 	}
-	return s, s.frontend(current, interactions)
+	return s, s.frontend(current, interactions) //nolint:contextcheck // its log lines carry the contexts of requests
 }
 
 func (s *service) close() {
@@ -86,10 +92,10 @@ func (s *service) close() {
 }
 
 // slack makes the client and the click handler, or neither when Slack is not configured.
-func (s *service) slack(current func() *policy.Config) (*slack.Client, http.Handler, error) {
+func (s *service) slack(ctx context.Context, current func() *policy.Config) (*slack.Client, http.Handler, error) {
 	c := s.cfg.policy.Slack
 	if !c.Configured() {
-		s.cfg.log.Warn("no slack section in the configuration: nobody will be asked")
+		s.cfg.log.WarnContext(ctx, "no slack section in the configuration: nobody will be asked")
 		return nil, nil, nil
 	}
 	client, err := slack.New(slack.Config{
@@ -108,7 +114,7 @@ func (s *service) slack(current func() *policy.Config) (*slack.Client, http.Hand
 	}
 	clicks, err := api.NewInteractions(api.InteractionsConfig{
 		Store: s.store, Policy: current, Verifier: verifier, Client: client,
-		PublicURL: s.cfg.policy.Server.PublicURL, Now: s.cfg.now, Logger: s.cfg.log,
+		PublicURL: pageURL, Now: s.cfg.now, Logger: s.cfg.log,
 	})
 	return client, clicks, err
 }
@@ -167,8 +173,10 @@ func (s *service) run(ctx context.Context) error {
 	listening, stopListening := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopListening()
 	go s.store.Listen(listening)
-	if err := s.runner.Start(ctx); err != nil {
-		return err
+	if s.cfg.workers {
+		if err := s.runner.Start(ctx); err != nil {
+			return err
+		}
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(s.cfg.listener) }()
@@ -182,7 +190,7 @@ func (s *service) run(ctx context.Context) error {
 }
 
 func (s *service) drain(ctx context.Context) error {
-	s.cfg.log.Info("stopping", "drain", s.cfg.policy.Server.Drain.String())
+	s.cfg.log.InfoContext(ctx, "stopping", slog.Duration("drain", s.cfg.policy.Server.Drain))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.policy.Server.Drain)
 	defer cancel()
 	s.front.Drain()
@@ -190,8 +198,10 @@ func (s *service) drain(ctx context.Context) error {
 	if err := s.http.Shutdown(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("requests were cut off: %w", err))
 	}
-	if err := s.runner.Stop(ctx); err != nil {
-		errs = append(errs, fmt.Errorf("jobs were cut off: %w", err))
+	if s.cfg.workers {
+		if err := s.runner.Stop(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("jobs were cut off: %w", err))
+		}
 	}
 	return errors.Join(errs...)
 }

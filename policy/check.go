@@ -1,0 +1,237 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// check judges what can only be judged once everything is read: names and what they refer
+// to. Quorums and unreachable rules come after it.
+func (d *decoder) check() {
+	d.finishServer()
+	d.finishSlack()
+	d.checkPeople()
+	d.checkGroups()
+	d.checkUpstreams()
+	d.checkCallers()
+	d.checkRules()
+	d.checkQuorums()
+	d.checkReach()
+}
+
+// registry finds two things of one name. Names that differ in case only are one name:
+// people would not tell them apart.
+type registry map[string]word
+
+// add reports a name that is taken; what says by what kind of thing.
+func (d *decoder) add(r registry, what string, w word) {
+	if w.text == "" {
+		return
+	}
+	key := strings.ToLower(w.text)
+	before, taken := r[key]
+	switch {
+	case !taken:
+		r[key] = w
+	case before.text != w.text:
+		d.problem(w.at, "", "%s %q differs only in case from %q (%s)", what, w.text, before.text, before.at.from(w.at))
+	default:
+		d.problem(w.at, "", "%s %q is already defined (%s)", what, w.text, before.at.from(w.at))
+	}
+}
+
+// from says where p is, seen from another place.
+func (p pos) from(other pos) string {
+	if p.src == nil || other.src == nil || p.src.name == other.src.name {
+		return fmt.Sprintf("line %d", p.line)
+	}
+	return fmt.Sprintf("%s, line %d", p.src.name, p.line)
+}
+
+func (d *decoder) checkPeople() {
+	people, slack, email := registry{}, registry{}, registry{}
+	for _, p := range d.draft.people {
+		d.add(people, "the person", p.name)
+		d.add(slack, "the Slack id", p.slack)
+		d.add(email, "the e-mail address", p.email)
+	}
+}
+
+func (d *decoder) checkGroups() {
+	people, groups := d.personNames(), registry{}
+	for _, g := range d.draft.groups {
+		d.add(groups, "the group", g.name)
+		for _, p := range d.draft.people {
+			if p.name.text != "" && strings.EqualFold(p.name.text, g.name.text) {
+				d.problem(g.name.at, "", "%q is both a person and a group (%s)", g.name.text, p.name.at.from(g.name.at))
+				break
+			}
+		}
+		for _, m := range g.members {
+			d.isPerson(m, people, "members are people: a group cannot hold another")
+		}
+	}
+}
+
+// isPerson reports a name that is no person's.
+func (d *decoder) isPerson(w word, people []string, notGroup string) {
+	switch {
+	case slices.Contains(people, w.text):
+	case slices.Contains(d.groupNames(), w.text):
+		d.problem(w.at, notGroup, "%q is a group, not a person", w.text)
+	default:
+		d.problem(w.at, didYouMean(w.text, people), "unknown person %q", shorten(w.text))
+	}
+}
+
+func (d *decoder) personNames() []string {
+	var out []string
+	for _, p := range d.draft.people {
+		out = append(out, p.name.text)
+	}
+	return out
+}
+
+func (d *decoder) groupNames() []string {
+	var out []string
+	for _, g := range d.draft.groups {
+		out = append(out, g.name.text)
+	}
+	return out
+}
+
+func (d *decoder) upstreamNames() []string {
+	var out []string
+	for _, u := range d.draft.upstreams {
+		out = append(out, u.name.text)
+	}
+	return out
+}
+
+func (d *decoder) callerNames() []string {
+	var out []string
+	for _, c := range d.draft.callers {
+		out = append(out, c.name.text)
+	}
+	return out
+}
+
+func (d *decoder) checkUpstreams() {
+	upstreams := registry{}
+	for _, u := range d.draft.upstreams {
+		d.add(upstreams, "the upstream", u.name)
+	}
+	d.needSection("upstreams", "there is nothing to call")
+}
+
+func (d *decoder) checkCallers() {
+	callers, people, upstreams := registry{}, d.personNames(), d.upstreamNames()
+	keys := make(map[[32]byte]callerDraft)
+	for _, c := range d.draft.callers {
+		d.add(callers, "the caller", c.name)
+		if c.hashAt.src != nil {
+			if before, taken := keys[c.hash]; taken {
+				d.problem(c.hashAt, "", "callers %q and %q have the same key", before.name.text, c.name.text)
+			} else {
+				keys[c.hash] = c
+			}
+		}
+		for _, w := range c.owners {
+			d.isPerson(w, people, "owners are people; list the group's members")
+		}
+		for _, w := range c.upstreams {
+			d.known("upstream", w, upstreams)
+		}
+		d.checkOrigins(c)
+	}
+	d.needSection("callers", "nobody could submit a call")
+}
+
+func (d *decoder) checkOrigins(c callerDraft) {
+	seen := make(map[string]bool)
+	for _, w := range c.origins {
+		o, ok := d.origin(w)
+		if ok && seen[o] {
+			d.problem(w.at, "", "the origin %s is listed twice", o)
+		}
+		seen[o] = true
+	}
+}
+
+func (d *decoder) known(what string, w word, names []string) bool {
+	if w.text == "" || slices.Contains(names, w.text) {
+		return true
+	}
+	d.problem(w.at, didYouMean(w.text, names), "unknown %s %q", what, shorten(w.text))
+	return false
+}
+
+// needSection reports that a section is missing from all files. One that is there but
+// empty or broken has been reported.
+func (d *decoder) needSection(section, why string) {
+	if !d.sections[section] {
+		d.problem(d.whole, "", "the section %q is missing: %s", section, why)
+	}
+}
+
+func (d *decoder) checkRules() {
+	rules := registry{}
+	upstreams, callers := d.upstreamNames(), d.callerNames()
+	approvers := append(d.personNames(), d.groupNames()...)
+	for i := range d.draft.rules {
+		r, before := &d.draft.rules[i], len(d.problems)
+		d.add(rules, "the rule", r.name)
+		if d.known("upstream", r.upstream, upstreams) {
+			d.checkMethods(*r)
+		}
+		for _, w := range r.callers {
+			if d.known("caller", w, callers) {
+				d.checkAccess(*r, w)
+			}
+		}
+		for _, s := range r.stages {
+			d.checkStage(s, approvers)
+		}
+		r.broken = r.broken || len(d.problems) > before
+	}
+	d.needSection("rules", "every call would be denied")
+}
+
+// checkMethods reports a rule that asks for none of its upstream's methods.
+func (d *decoder) checkMethods(r ruleDraft) {
+	for _, u := range d.draft.upstreams {
+		if u.name.text != r.upstream.text || len(r.Match.Methods) == 0 {
+			continue
+		}
+		if !slices.ContainsFunc(r.Match.Methods, func(m string) bool { return slices.Contains(u.Methods, m) }) {
+			d.problem(r.methods[0].at, "", "the rule can never match: upstream %q allows none of these methods", u.name.text)
+		}
+	}
+}
+
+// checkAccess reports a caller that may not use the rule's upstream.
+func (d *decoder) checkAccess(r ruleDraft, w word) {
+	for _, c := range d.draft.callers {
+		if c.name.text == w.text && r.upstream.text != "" && !slices.Contains(texts(c.upstreams), r.upstream.text) {
+			d.problem(w.at, "", "the rule can never match: caller %q may not use upstream %q", w.text, r.upstream.text)
+		}
+	}
+}
+
+func (d *decoder) checkStage(s stageDraft, approvers []string) {
+	for _, set := range s.need {
+		for _, w := range set.from {
+			d.known("person or group", w, approvers)
+		}
+	}
+	for _, t := range s.tiers {
+		for _, w := range t.to {
+			d.known("person or group", w, approvers)
+		}
+	}
+	slack := d.draft.slack
+	if slack.present && slack.channel.at.src == nil && s.channel.at.src == nil {
+		d.problem(s.at, "set notify.channel, or slack.channel for all", "the stage has no channel to ask in")
+	}
+}

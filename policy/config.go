@@ -1,0 +1,217 @@
+package policy
+
+import (
+	"net/netip"
+	"net/url"
+	"slices"
+	"time"
+
+	"countersign/approvals"
+)
+
+// Config is a whole, checked configuration. It is immutable: nothing that is reached from
+// it may be changed, and it is safe for concurrent use.
+type Config struct {
+	// Digest is the hex SHA-256 of a canonical form of everything that matters to
+	// decisions: people, groups, callers, upstreams, rules, Slack, egress. Layout, comments,
+	// the values of secrets and callers' keys do not count; references to secrets do.
+	Digest   string
+	Server   Server
+	Database Database
+	// Slack is zero when the file has no such section.
+	Slack     Slack
+	Callers   []Caller
+	People    []approvals.Person
+	Groups    []Group
+	Upstreams []Upstream
+	Rules     []Rule
+	Egress    Egress
+
+	directory approvals.Directory
+	byKey     map[[32]byte]int
+	callers   map[string]int
+	upstreams map[string]int
+	rules     ruleIndex
+}
+
+// Server says how the service is reached and run.
+type Server struct {
+	// Listen is host:port. Default 127.0.0.1:8080.
+	Listen string
+	// PublicURL is the base of the addresses that are handed out, without a slash at its
+	// end. Default http:// and Listen when that is a loopback address with a port.
+	PublicURL string
+	// DataDir is where the embedded database lives, relative to the working directory.
+	// Default "": the program's choice.
+	DataDir string
+	// Drain bounds the wait for work in progress at shutdown. Default 30 s.
+	Drain time.Duration
+	// MaxBody bounds the body of a submission, in bytes. Default 1 MiB.
+	MaxBody int64
+}
+
+// Database says where the tickets are kept.
+type Database struct {
+	// URL of Postgres. Zero: none was given.
+	URL Secret
+}
+
+// Slack says which workspace and app the approvers are asked through.
+type Slack struct {
+	BotToken Secret
+	// SigningSecrets are one, or two while Slack's is being rotated.
+	SigningSecrets []Secret
+	// APIURL ends in a slash. Default https://slack.com/api/.
+	APIURL string
+	// TeamIDs and AppID are the workspaces and the app that clicks are accepted from.
+	TeamIDs []string
+	AppID   string
+	// Channel is where cards go when the stage names no channel. "": every stage does.
+	Channel string
+}
+
+// Configured reports whether there is anything to talk to Slack with.
+func (s Slack) Configured() bool { return !s.BotToken.IsZero() }
+
+// Caller is a client that may submit calls.
+type Caller struct {
+	Name string
+	// KeyHash is the SHA-256 of its whole API key.
+	KeyHash [32]byte
+	// Owners are the people who count as the caller, and so cannot approve its calls.
+	Owners []string
+	// Upstreams are those it may ask for.
+	Upstreams []string
+	// Origins its callbacks may go to, as scheme://host:port with the port written out.
+	Origins []string
+	// CallbackSecrets sign its callbacks, newest first; each is whsec_ and base64.
+	CallbackSecrets []Secret
+}
+
+// Group is a named set of people.
+type Group struct {
+	Name    string
+	Members []string
+}
+
+// Upstream is an API behind the gate.
+type Upstream struct {
+	Name string
+	// BaseURL has no slash at the end of its path, no query and no user information.
+	BaseURL *url.URL
+	// Credentials are set on every call, last.
+	Credentials []Credential
+	// Methods that may be called. Default all of [Methods].
+	Methods []string
+	// Timeout of one whole exchange. Default 30 s, at most 50 s.
+	Timeout time.Duration
+	// Idempotent says that a call may be sent again when its outcome is unknown.
+	Idempotent bool
+	// MaxResponseBytes of an answer's body are kept. Default 1 MiB, at most 8 MiB.
+	MaxResponseBytes int64
+	// Success are the statuses that count as success. Default 200 to 299.
+	Success []StatusRange
+	// RequestHeaders are the names a caller may set, in lower case. Default: accept,
+	// accept-language, content-type, idempotency-key, if-match, if-none-match, prefer,
+	// x-request-id.
+	RequestHeaders []string
+	// ResponseHeaders are the names that are kept, in lower case. Default: content-type,
+	// etag, last-modified, location, retry-after, x-request-id.
+	ResponseHeaders []string
+	// Digest is the hex SHA-256 of a canonical form of all of the above, with references
+	// in place of secrets; see [approvals.Binding].
+	Digest string
+}
+
+// Credential is a header field that is set on every call to an upstream.
+type Credential struct {
+	Header string
+	Value  Secret
+}
+
+// StatusRange is a range of HTTP statuses, ends included.
+type StatusRange struct {
+	From, To int
+}
+
+// Succeeded reports whether a status counts as success.
+func (u Upstream) Succeeded(status int) bool {
+	return slices.ContainsFunc(u.Success, func(r StatusRange) bool { return r.From <= status && status <= r.To })
+}
+
+// Egress says where calls may go besides public addresses over https.
+type Egress struct {
+	Callbacks EgressPolicy
+}
+
+// EgressPolicy is strictest when zero.
+type EgressPolicy struct {
+	// AllowLoopback admits this machine; for development.
+	AllowLoopback bool
+	// AllowHTTP admits plain http, on port 80 too.
+	AllowHTTP bool
+	// AllowPrefixes are networks the operator vouches for.
+	AllowPrefixes []netip.Prefix
+	// AllowPorts are admitted besides 443 and 8443.
+	AllowPorts []uint16
+}
+
+// Rule says what calls it matches and what it demands of them.
+type Rule struct {
+	Name   string
+	Match  Match
+	Action approvals.Action
+	// Reason is shown to the caller with [approvals.ActionDeny].
+	Reason string
+	// Redact lists what people are not shown; see [approvals.Plan].
+	Redact []string
+	// ExpiresIn bounds the time for all decisions. Default 24 h; 1 s to 30 d.
+	ExpiresIn time.Duration
+	// ExecuteWithin bounds the time between approval and call. Default 15 m; 1 s to 24 h.
+	ExecuteWithin time.Duration
+	// Stages are there exactly with [approvals.ActionApprove]. A Channel of "" stands for
+	// the one of [Slack].
+	Stages []approvals.Stage
+}
+
+// Match says which calls a rule is about. Each empty field matches everything.
+type Match struct {
+	Upstream string
+	Methods  []string
+	// Path is a template; see the package comment.
+	Path    string
+	Callers []string
+}
+
+// Methods lists the HTTP methods that can be called.
+func Methods() []string {
+	return []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+}
+
+// Directory returns who exists and who belongs where. It is computed once and must not be
+// changed.
+func (c *Config) Directory() approvals.Directory { return c.directory }
+
+// Caller finds a caller by name.
+func (c *Config) Caller(name string) (Caller, bool) {
+	i, ok := c.callers[name]
+	if !ok {
+		return Caller{}, false
+	}
+	return c.Callers[i], true
+}
+
+// Upstream finds an upstream by name.
+func (c *Config) Upstream(name string) (Upstream, bool) {
+	i, ok := c.upstreams[name]
+	if !ok {
+		return Upstream{}, false
+	}
+	return c.Upstreams[i], true
+}
+
+// MayUse reports whether a caller may ask for an upstream that exists.
+func (c *Config) MayUse(caller Caller, upstream string) bool {
+	_, ok := c.upstreams[upstream]
+	return ok && slices.Contains(caller.Upstreams, upstream)
+}

@@ -1,0 +1,121 @@
+package policy
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"countersign/approvals"
+)
+
+// Digests are taken over JSON of structs made for it: fields in fixed order, what is a set
+// sorted, secrets as their references. A domain in front keeps the two kinds apart.
+const (
+	upstreamDomain = "countersign-upstream/v1\n"
+	policyDomain   = "countersign-policy/v1\n"
+)
+
+func digest(domain string, v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // the structs below hold nothing that JSON cannot
+	}
+	sum := sha256.Sum256(append([]byte(domain), text...))
+	return hex.EncodeToString(sum[:])
+}
+
+type canonicalUpstream struct {
+	Name, BaseURL   string
+	Credentials     [][2]string // header, reference
+	Methods         []string
+	Timeout         time.Duration
+	Idempotent      bool
+	MaxResponse     int64
+	Success         []StatusRange
+	RequestHeaders  []string
+	ResponseHeaders []string
+}
+
+func (u Upstream) digest() string {
+	c := canonicalUpstream{
+		Name: u.Name, BaseURL: u.BaseURL.String(), Methods: sorted(u.Methods), Timeout: u.Timeout,
+		Idempotent: u.Idempotent, MaxResponse: u.MaxResponseBytes, Success: slices.Clone(u.Success),
+		RequestHeaders: sorted(u.RequestHeaders), ResponseHeaders: sorted(u.ResponseHeaders),
+	}
+	for _, cred := range u.Credentials {
+		c.Credentials = append(c.Credentials, [2]string{strings.ToLower(cred.Header), cred.Value.ref})
+	}
+	slices.SortFunc(c.Credentials, func(a, b [2]string) int { return cmp.Compare(a[0], b[0]) })
+	slices.SortFunc(c.Success, func(a, b StatusRange) int { return cmp.Or(a.From-b.From, a.To-b.To) })
+	return digest(upstreamDomain, c)
+}
+
+type canonicalConfig struct {
+	People    []approvals.Person
+	Groups    []Group
+	Callers   []canonicalCaller
+	Upstreams []string // digests
+	Rules     []Rule   // in order: it decides
+	Slack     canonicalSlack
+	Egress    Egress
+}
+
+// canonicalCaller leaves the key out: a new one is no new policy.
+type canonicalCaller struct {
+	Name                       string
+	Owners, Upstreams, Origins []string
+	CallbackSecrets            []string
+}
+
+type canonicalSlack struct {
+	BotToken       string
+	SigningSecrets []string
+	APIURL         string
+	TeamIDs        []string
+	AppID, Channel string
+}
+
+func (c *Config) digest() string {
+	out := canonicalConfig{
+		People: slices.Clone(c.People), Rules: c.Rules, Egress: c.Egress,
+		Slack: canonicalSlack{
+			BotToken: c.Slack.BotToken.ref, SigningSecrets: refs(c.Slack.SigningSecrets), APIURL: c.Slack.APIURL,
+			TeamIDs: sorted(c.Slack.TeamIDs), AppID: c.Slack.AppID, Channel: c.Slack.Channel,
+		},
+	}
+	slices.SortFunc(out.People, func(a, b approvals.Person) int { return cmp.Compare(a.Name, b.Name) })
+	for _, g := range c.Groups {
+		out.Groups = append(out.Groups, Group{Name: g.Name, Members: sorted(g.Members)})
+	}
+	slices.SortFunc(out.Groups, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
+	for _, caller := range c.Callers {
+		out.Callers = append(out.Callers, canonicalCaller{
+			Name: caller.Name, Owners: sorted(caller.Owners), Upstreams: sorted(caller.Upstreams),
+			Origins: sorted(caller.Origins), CallbackSecrets: refs(caller.CallbackSecrets),
+		})
+	}
+	slices.SortFunc(out.Callers, func(a, b canonicalCaller) int { return cmp.Compare(a.Name, b.Name) })
+	for _, u := range c.Upstreams {
+		out.Upstreams = append(out.Upstreams, u.Digest)
+	}
+	slices.Sort(out.Upstreams)
+	return digest(policyDomain, out)
+}
+
+func sorted(set []string) []string {
+	out := slices.Clone(set)
+	slices.Sort(out)
+	return out
+}
+
+func refs(secrets []Secret) []string {
+	var out []string
+	for _, s := range secrets {
+		out = append(out, s.ref)
+	}
+	return out
+}

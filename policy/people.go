@@ -1,0 +1,141 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"net/mail"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+func (d *decoder) person(n ast.Node) {
+	p := personDraft{at: d.at(n)}
+	d.object(n, "a person", fields{
+		"name":  d.name(&p.name),
+		"slack": d.matching(&p.slack, userPattern, "slack must be a member id, such as U0123ABCD, not a name"),
+		"email": d.email(&p.email),
+	}, "name")
+	if m, ok := n.(*ast.MappingNode); ok && !hasField(m, "slack") && !hasField(m, "email") {
+		d.problem(p.at, "", "a person needs slack or email: nobody could tell who is deciding")
+	}
+	d.draft.people = append(d.draft.people, p)
+}
+
+func hasField(m *ast.MappingNode, name string) bool {
+	return slices.ContainsFunc(m.Values, func(v *ast.MappingValueNode) bool {
+		key, ok := v.Key.(*ast.StringNode)
+		return ok && key.Value == name
+	})
+}
+
+func (d *decoder) email(dst *word) field {
+	return func(n ast.Node) {
+		var w word
+		d.word(&w)(n)
+		if w.text == "" {
+			return
+		}
+		if a, err := mail.ParseAddress(w.text); err != nil || a.Address != w.text {
+			d.problem(w.at, "", "email is not an e-mail address")
+			return
+		}
+		*dst = w
+	}
+}
+
+func (d *decoder) group(n ast.Node) {
+	g := groupDraft{at: d.at(n)}
+	required := []string{"name", "members"}
+	if m, ok := n.(*ast.MappingNode); ok && hasField(m, "slack_usergroup") {
+		required = required[:1] // that it is not supported says enough
+	}
+	d.object(n, "a group", fields{
+		"name":    d.name(&g.name),
+		"members": d.words("members", &g.members),
+	}, required...)
+	d.draft.groups = append(d.draft.groups, g)
+}
+
+func (d *decoder) caller(n ast.Node) {
+	c := callerDraft{at: d.at(n)}
+	d.object(n, "a caller", fields{
+		"name":       d.name(&c.name),
+		"key_sha256": d.keyHash(&c),
+		"owners":     d.words("owners", &c.owners),
+		"upstreams":  d.words("upstreams", &c.upstreams),
+		"callbacks":  d.callbacks(&c),
+	}, "name", "key_sha256", "upstreams")
+	d.draft.callers = append(d.draft.callers, c)
+}
+
+// keyHash decodes the hash of an API key: itself, since it is not secret, or a reference.
+func (d *decoder) keyHash(c *callerDraft) field {
+	return func(n ast.Node) {
+		scalar, ok := n.(ast.ScalarNode)
+		if !ok {
+			d.wrongType(n, "key_sha256 must be text")
+			return
+		}
+		text := scalar.GetToken().Value
+		if strings.HasPrefix(text, "env:") || strings.HasPrefix(text, "file:") {
+			value, err := d.resolve(text)
+			if err != nil {
+				d.problem(d.at(n), "", "%s", err)
+				return
+			}
+			text = strings.TrimSpace(value)
+		}
+		sum, err := hex.DecodeString(text)
+		if err != nil || len(sum) != sha256.Size {
+			d.problem(d.at(n), hashHint(text), "key_sha256 must be the SHA-256 of the key: 64 hex digits")
+			return
+		}
+		copy(c.hash[:], sum)
+		c.hashAt = d.at(n)
+	}
+}
+
+func hashHint(text string) string {
+	if strings.HasPrefix(text, keyPrefix) {
+		return "this is the key itself; put its hash here and the key away"
+	}
+	return ""
+}
+
+// maxCallbackSecrets bounds how many keys sign at once while one is rotated.
+const maxCallbackSecrets = 10
+
+func (d *decoder) callbacks(c *callerDraft) field {
+	return func(n ast.Node) {
+		var one Secret
+		d.object(n, "callbacks", fields{
+			"origins": d.words("origins", &c.origins),
+			"secret":  d.secret(&one, signingKey),
+			"secrets": d.secrets("secrets", &c.secrets, maxCallbackSecrets, signingKey),
+		}, "origins")
+		m, ok := n.(*ast.MappingNode)
+		switch {
+		case !ok:
+		case hasField(m, "secret") && hasField(m, "secrets"):
+			d.problem(d.at(n), "keep secrets, newest first", "callbacks has both secret and secrets")
+		case !hasField(m, "secret") && !hasField(m, "secrets"):
+			d.problem(d.at(n), "", `callbacks needs the field "secret" or "secrets"`)
+		case !one.IsZero():
+			c.secrets = []Secret{one}
+		}
+	}
+}
+
+// signingKey accepts a Standard Webhooks secret.
+func signingKey(value string) error {
+	encoded, ok := strings.CutPrefix(value, "whsec_")
+	key, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	if !ok || err != nil || strings.ContainsAny(value, "\r\n") || len(key) < 24 || len(key) > 64 {
+		return errors.New("is not whsec_ followed by the base64 of 24 to 64 bytes")
+	}
+	return nil
+}
