@@ -47,7 +47,7 @@ func (b *bench) postmaster() int {
 // readStat reads a process's id, parent and CPU time, that of its waited-for children
 // included (proc(5)).
 func readStat(path string) (pid, parent int, used time.Duration) {
-	raw, err := os.ReadFile(path) //nolint:gosec // under /proc
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return 0, 0, 0
 	}
@@ -80,4 +80,10 @@ func residentMiB(pid int) float64 {
 	}
 	pages, _ := strconv.ParseInt(fields[1], 10, 64)
 	return float64(pages) * float64(os.Getpagesize()) / (1 << 20)
+}
+
+// processCPU is the CPU time a process has used.
+func processCPU(pid int) time.Duration {
+	_, _, used := readStat(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	return used
 }

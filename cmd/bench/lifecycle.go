@@ -72,7 +72,7 @@ func (b *bench) paced(ctx context.Context, p *process, submitted map[string]time
 	if err != nil {
 		return err
 	}
-	defer c.c.Close() //nolint:errcheck // done with it
+	defer c.c.Close()
 	for i := range int(b.duration.Seconds()) * b.rate {
 		select {
 		case <-ctx.Done():
@@ -109,7 +109,7 @@ func (b *bench) startClicking(ctx context.Context, p *process) *clicking {
 			if err != nil {
 				return
 			}
-			defer conn.c.Close() //nolint:errcheck // done with it
+			defer conn.c.Close()
 			for {
 				select {
 				case <-c.stop:
@@ -169,7 +169,7 @@ func (b *bench) approvedAt(ctx context.Context) (map[string]time.Time, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close(ctx) //nolint:errcheck // going away
+	defer conn.Close(ctx)
 	rows, err := conn.Query(ctx, `SELECT ticket_id, at FROM audit_events WHERE type = 'ticket.approved'`)
 	if err != nil {
 		return nil, err
@@ -189,7 +189,7 @@ func (b *bench) emptyQueues(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx) //nolint:errcheck // going away
+	defer conn.Close(ctx)
 	_, err = conn.Exec(ctx, `DELETE FROM river_job`)
 	return err
 }

@@ -31,6 +31,7 @@ type options struct {
 	conns    int
 	rate     int
 	verbose  bool
+	profile  string
 }
 
 func main() {
@@ -39,6 +40,7 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 8*time.Second, "length of each measurement")
 	flag.IntVar(&o.conns, "conns", 64, "connections of the submit load")
 	flag.IntVar(&o.rate, "rate", 50, "tickets per second in the lifecycle measurement")
+	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the service to this directory")
 	flag.BoolVar(&o.verbose, "v", false, "show what the parts log")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -82,7 +84,7 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	if b.dir, err = os.MkdirTemp("", "countersign-bench-"); err != nil {
 		return err
 	}
-	if err := os.Chmod(b.dir, 0o755); err != nil { //nolint:gosec // the database's account must pass through
+	if err := os.Chmod(b.dir, 0o755); err != nil {
 		return err
 	}
 	if b.pgbench, err = findPgbench(); err != nil {

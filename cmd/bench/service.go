@@ -36,7 +36,7 @@ func (b *bench) serve(ctx context.Context, workers bool) (*process, error) {
 		return nil, err
 	}
 	p.key = key
-	yaml, env := b.world.configuration(p.addr, key, hash)
+	yaml, env := b.world.configuration(p.addr, hash)
 	config := filepath.Join(b.dir, "bench.yaml")
 	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
 		return nil, err
@@ -45,7 +45,10 @@ func (b *bench) serve(ctx context.Context, workers bool) (*process, error) {
 	if !workers {
 		args = append(args, "--no-workers")
 	}
-	p.cmd = exec.CommandContext(ctx, b.binary, args...) //nolint:gosec // the binary that was just built
+	if b.profile != "" {
+		args = append(args, "--cpu-profile", filepath.Join(b.profile, fmt.Sprintf("serve-workers-%t.pprof", workers)))
+	}
+	p.cmd = exec.CommandContext(ctx, b.binary, args...)
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = 15 * time.Second
 	p.cmd.Env = append(append(os.Environ(), env...), "DATABASE_URL="+b.postgres.URL.Reveal())

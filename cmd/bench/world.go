@@ -100,7 +100,7 @@ func (w *world) serveSlack(rw http.ResponseWriter, r *http.Request) {
 }
 
 // configuration is what the service runs with.
-func (w *world) configuration(listen string, key, keyHash string) (yaml string, env []string) {
+func (w *world) configuration(listen, keyHash string) (yaml string, env []string) {
 	env = []string{
 		"BENCH_TOKEN=xoxb-bench", "BENCH_SIGNING=" + signingSecret, "BENCH_KEY=" + keyHash,
 		"BENCH_CALLBACK=whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32))),

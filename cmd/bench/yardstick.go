@@ -42,7 +42,7 @@ func (b *bench) yardstick(ctx context.Context, clients int) (measured, error) {
 	if err != nil {
 		return measured{}, err
 	}
-	defer conn.Close(ctx) //nolint:errcheck // going away
+	defer conn.Close(ctx)
 	if _, err := conn.Exec(ctx, yardstickSchema); err != nil {
 		return measured{}, fmt.Errorf("yardstick schema: %w", err)
 	}
@@ -52,7 +52,7 @@ func (b *bench) yardstick(ctx context.Context, clients int) (measured, error) {
 	}
 	before := b.postgresCPU()
 	seconds := strconv.Itoa(int(b.duration.Seconds()))
-	cmd := exec.CommandContext(ctx, b.pgbench, "-n", "-M", "prepared", "-c", strconv.Itoa(clients), //nolint:gosec // our own arguments
+	cmd := exec.CommandContext(ctx, b.pgbench, "-n", "-M", "prepared", "-c", strconv.Itoa(clients),
 		"-j", strconv.Itoa(min(clients, 2)), "-T", seconds, "-f", script, b.postgres.URL.Reveal())
 	out, err := cmd.CombinedOutput()
 	if err != nil {

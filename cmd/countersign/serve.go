@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"os"
+	"runtime/pprof"
 
 	"countersign/db"
 	"countersign/db/embedded"
@@ -16,10 +18,11 @@ import (
 
 type serveCmd struct {
 	logFlags
-	Config  string `help:"Configuration file, or a directory of them." required:"" placeholder:"FILE" env:"COUNTERSIGN_CONFIG"`
-	Listen  string `help:"Address to listen on, instead of server.listen." placeholder:"HOST:PORT"`
-	Workers bool   `help:"Work jobs in this process. --no-workers makes it an API front only; other processes on the same database then do the work." default:"true" negatable:""`
-	Check   bool   `help:"Check the configuration and exit."`
+	Config     string `help:"Configuration file, or a directory of them." required:"" placeholder:"FILE" env:"COUNTERSIGN_CONFIG"`
+	Listen     string `help:"Address to listen on, instead of server.listen." placeholder:"HOST:PORT"`
+	Workers    bool   `help:"Work jobs in this process. --no-workers makes it an API front only; other processes on the same database then do the work." default:"true" negatable:""`
+	CPUProfile string `help:"Write a CPU profile of the whole run to this file, for go tool pprof." placeholder:"FILE" name:"cpu-profile"`
+	Check      bool   `help:"Check the configuration and exit."`
 }
 
 // Help is shown below the flags.
@@ -57,6 +60,11 @@ A minimal configuration:
 func (c serveCmd) Run(env environment) (err error) {
 	log := c.logger(env.stderr)
 	slog.SetDefault(log)
+	stopProfile, err := profile(c.CPUProfile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopProfile()) }()
 	config, err := policy.Load(c.Config, env.getenv)
 	if err != nil {
 		return err
@@ -90,6 +98,25 @@ func (c serveCmd) Run(env environment) (err error) {
 		slog.String("public_url", config.Server.PublicURL), slog.String("policy", config.Digest[:12]),
 		slog.Bool("workers", c.Workers), slog.String("version", version))
 	return s.run(env.ctx)
+}
+
+// profile samples the CPU until the returned function is called; with no file it does
+// nothing.
+func profile(file string) (stop func() error, err error) {
+	if file == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(file) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, fmt.Errorf("CPU profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("CPU profile: %w", err), f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // onLoopback reports whether the operator pointed slack.api_url at this machine, which
