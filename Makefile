@@ -3,7 +3,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-OAPI     := github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.0
 PKGS     ?= ./...
 
 .PHONY: help
@@ -52,7 +51,7 @@ lint: ## Run the linters
 
 .PHONY: generate
 generate: ## Generate api/openapi.gen.go from openapi.yaml
-	go generate ./api/
+	go generate .
 
 .PHONY: verify
 verify: generate ## Fail when generated files or go.mod are not current

@@ -1,0 +1,235 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"countersign/approvals"
+	"countersign/db"
+)
+
+// Codes of problems, as the clients see them.
+const (
+	codeBadRequest           = "bad_request"
+	codeMalformedJSON        = "malformed_json"
+	codeInvalidBody          = "invalid_body"
+	codeInvalidParameter     = "invalid_parameter"
+	codeInvalidHeader        = "invalid_header"
+	codeKeyMissing           = "idempotency_key_missing"
+	codeKeyInvalid           = "idempotency_key_invalid"
+	codeBadPageToken         = "bad_page_token"
+	codeUnauthenticated      = "unauthenticated"
+	codeUpstreamNotAllowed   = "upstream_not_allowed"
+	codeUpstreamMethod       = "upstream_method_not_allowed"
+	codeNotFound             = "not_found"
+	codeMethodNotAllowed     = "method_not_allowed"
+	codeNotAcceptable        = "not_acceptable"
+	codeKeyInProgress        = "idempotency_in_progress"
+	codeAlreadyFinal         = "already_final"
+	codeNoResult             = "no_result"
+	codeConflict             = "conflict"
+	codePreconditionFailed   = "precondition_failed"
+	codeBodyTooLarge         = "body_too_large"
+	codeUnsupportedMediaType = "unsupported_media_type"
+	codeValidationFailed     = "validation_failed"
+	codeCallInvalid          = "call_invalid"
+	codeCallbackRefused      = "callback_refused"
+	codePlanUnsatisfiable    = "plan_unsatisfiable"
+	codeKeyReused            = "idempotency_key_reused"
+	codeQuotaExceeded        = "quota_exceeded"
+	codeInternal             = "internal"
+	codeOverloaded           = "overloaded"
+	codeUnavailable          = "unavailable"
+	codeNotReady             = "not_ready"
+)
+
+// The problem types that IANA registers.
+const (
+	typeQuota   = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+	typeReduced = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+)
+
+// problemKind is what all problems of one code have in common. An empty typ stands for
+// "/problems/" and the code with hyphens.
+type problemKind struct {
+	status int
+	title  string
+	typ    string
+}
+
+// problemKinds is the one table of codes, statuses and titles. The tests compare it with
+// openapi.yaml.
+var problemKinds = map[string]problemKind{
+	codeBadRequest:           {http.StatusBadRequest, "The request is malformed", ""},
+	codeMalformedJSON:        {http.StatusBadRequest, "The request body is not strict JSON", ""},
+	codeInvalidBody:          {http.StatusBadRequest, "The request body does not fit the schema", ""},
+	codeInvalidParameter:     {http.StatusBadRequest, "A query parameter is not valid", ""},
+	codeInvalidHeader:        {http.StatusBadRequest, "A header field is not valid", ""},
+	codeKeyMissing:           {http.StatusBadRequest, "The Idempotency-Key header is missing", ""},
+	codeKeyInvalid:           {http.StatusBadRequest, "The Idempotency-Key header is not valid", ""},
+	codeBadPageToken:         {http.StatusBadRequest, "The page token is not valid", ""},
+	codeUnauthenticated:      {http.StatusUnauthorized, "A valid API key is needed", ""},
+	codeUpstreamNotAllowed:   {http.StatusForbidden, "This caller may not use that upstream", ""},
+	codeUpstreamMethod:       {http.StatusForbidden, "The upstream is not open for that method", ""},
+	codeNotFound:             {http.StatusNotFound, "Not found", ""},
+	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "That method is not allowed here", ""},
+	codeNotAcceptable:        {http.StatusNotAcceptable, "No representation fits the Accept header", ""},
+	codeKeyInProgress:        {http.StatusConflict, "The first request with this Idempotency-Key is still running", ""},
+	codeAlreadyFinal:         {http.StatusConflict, "The ticket has already ended", ""},
+	codeNoResult:             {http.StatusConflict, "The ticket ended without an upstream answer", ""},
+	codeConflict:             {http.StatusConflict, "The ticket has moved on", ""},
+	codePreconditionFailed:   {http.StatusPreconditionFailed, "The ticket has changed", ""},
+	codeBodyTooLarge:         {http.StatusRequestEntityTooLarge, "The request body is too large", ""},
+	codeUnsupportedMediaType: {http.StatusUnsupportedMediaType, "The request body must be plain application/json", ""},
+	codeValidationFailed:     {http.StatusUnprocessableEntity, "A value is not acceptable", ""},
+	codeCallInvalid:          {http.StatusUnprocessableEntity, "The call cannot be sent", ""},
+	codeCallbackRefused:      {http.StatusUnprocessableEntity, "The callback URL is refused", ""},
+	codePlanUnsatisfiable:    {http.StatusUnprocessableEntity, "Nobody could approve this call", ""},
+	codeKeyReused:            {http.StatusUnprocessableEntity, "The Idempotency-Key belongs to another request", ""},
+	codeQuotaExceeded:        {http.StatusTooManyRequests, "A quota is used up", typeQuota},
+	codeInternal:             {http.StatusInternalServerError, "Something went wrong on our side", ""},
+	codeOverloaded:           {http.StatusServiceUnavailable, "Too much at once", typeReduced},
+	codeUnavailable:          {http.StatusServiceUnavailable, "Temporarily unavailable", typeReduced},
+	codeNotReady:             {http.StatusServiceUnavailable, "Not ready", typeReduced},
+}
+
+func (k problemKind) uri(code string) string {
+	if k.typ != "" {
+		return k.typ
+	}
+	return "/problems/" + strings.ReplaceAll(code, "_", "-")
+}
+
+// failure is a problem on its way to the client. What it holds is fit for them, except
+// cause, which goes to the log only.
+type failure struct {
+	code     string
+	detail   string
+	errors   []ProblemItem
+	allowed  []string
+	state    approvals.State
+	violated []string
+	header   http.Header
+	cause    error
+}
+
+func (f *failure) Error() string {
+	if f.cause != nil {
+		return f.code + ": " + f.cause.Error()
+	}
+	return f.code + ": " + f.detail
+}
+
+func (f *failure) Unwrap() error { return f.cause }
+
+func fail(code, format string, args ...any) *failure {
+	return &failure{code: code, detail: fmt.Sprintf(format, args...)}
+}
+
+// failItems is a failure about several places; its detail is that of the first.
+func failItems(code string, items []ProblemItem) *failure {
+	return &failure{code: code, detail: items[0].Detail, errors: items}
+}
+
+func (f *failure) with(name, value string) *failure {
+	if f.header == nil {
+		f.header = make(http.Header)
+	}
+	f.header.Set(name, value)
+	return f
+}
+
+func (f *failure) retryAfter(d time.Duration) *failure {
+	return f.with("Retry-After", seconds(d))
+}
+
+func (f *failure) because(err error) *failure {
+	f.cause = err
+	return f
+}
+
+// seconds renders a duration in whole seconds, rounded up, at least 1.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(max(1, int64((d+time.Second-1)/time.Second)), 10)
+}
+
+// failureOf classifies any error. What it does not know is internal.
+func failureOf(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	var domain *approvals.Error
+	if errors.As(err, &domain) {
+		return domainFailure(domain)
+	}
+	var framework *echo.HTTPError
+	if errors.As(err, &framework) {
+		return frameworkFailure(framework)
+	}
+	return storeFailure(err)
+}
+
+func domainFailure(e *approvals.Error) *failure {
+	switch e.Code { //nolint:exhaustive // what callers cannot cause is a fault of ours
+	case approvals.CodeNotFound:
+		return noTicket()
+	case approvals.CodeAlreadyFinal:
+		return fail(codeAlreadyFinal, "%s", e.Message)
+	case approvals.CodeConflict, approvals.CodeExpired:
+		return fail(codeConflict, "%s", e.Message)
+	case approvals.CodeInvalid:
+		return fail(codeValidationFailed, "%s", e.Message)
+	case approvals.CodeUnsatisfiable:
+		return fail(codePlanUnsatisfiable, "%s", e.Message)
+	}
+	return internal(e)
+}
+
+func storeFailure(err error) *failure {
+	switch {
+	case errors.Is(err, db.ErrKeyReused):
+		return fail(codeKeyReused, "this Idempotency-Key was used before with another request; choose a new one")
+	case errors.Is(err, db.ErrKeyInProgress):
+		return fail(codeKeyInProgress, "the first request with this Idempotency-Key is still running").retryAfter(time.Second)
+	case errors.Is(err, db.ErrOverloaded):
+		return fail(codeOverloaded, "too many submits are waiting; nothing was done").retryAfter(time.Second)
+	case errors.Is(err, db.ErrUnavailable):
+		return fail(codeUnavailable, "the database cannot be reached").retryAfter(5 * time.Second).because(err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return fail(codeUnavailable, "the answer took too long").retryAfter(5 * time.Second).because(err)
+	}
+	return internal(err)
+}
+
+// frameworkFailure renders what echo and the generated code refuse by themselves.
+func frameworkFailure(e *echo.HTTPError) *failure {
+	switch e.Code {
+	case http.StatusNotFound:
+		return fail(codeNotFound, "there is nothing at this address")
+	case http.StatusMethodNotAllowed:
+		return fail(codeMethodNotAllowed, "this address does not take that method")
+	case http.StatusRequestEntityTooLarge:
+		return fail(codeBodyTooLarge, "the request body is over the limit")
+	case http.StatusUnsupportedMediaType:
+		return fail(codeUnsupportedMediaType, "the request body must be application/json")
+	case http.StatusServiceUnavailable:
+		return fail(codeUnavailable, "the answer took too long").retryAfter(5 * time.Second).because(e)
+	case http.StatusBadRequest:
+		return fail(codeBadRequest, "a parameter of the request is malformed").because(e)
+	}
+	return internal(e)
+}
+
+func internal(err error) *failure {
+	return fail(codeInternal, "the request could not be handled; quote the request id when you report it").because(err)
+}
+
+func noTicket() *failure { return fail(codeNotFound, "there is no such ticket") }

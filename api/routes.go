@@ -1,0 +1,80 @@
+package api
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+)
+
+// maxSlackBody bounds what Slack may send, in bytes.
+const maxSlackBody = 1 << 20
+
+const slackPath = "/slack/interactions"
+
+// routes builds the router: the chain every request passes, and the operations of
+// openapi.yaml. The order of the chain matters: each link relies on those before it.
+func (s *Server) routes(c Config) *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.Logger.SetOutput(io.Discard) // everything worth saying is in our own line
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.Binder = binder{}
+	e.HTTPErrorHandler = s.handleError
+	e.Pre(cleanRequestID)
+	e.Use(
+		begin,
+		middleware.RequestIDWithConfig(middleware.RequestIDConfig{Generator: newRequestID}),
+		s.logRequests(),
+		recoverPanics(),
+		middleware.SecureWithConfig(middleware.SecureConfig{
+			ContentTypeNosniff: "nosniff", XFrameOptions: "DENY", HSTSMaxAge: 31536000,
+			ContentSecurityPolicy: "default-src 'none'; frame-ancestors 'none'", ReferrerPolicy: "no-referrer",
+			HSTSExcludeSubdomains: true,
+		}),
+		middleware.BodyLimitWithConfig(middleware.BodyLimitConfig{
+			Limit:   strconv.FormatInt(c.MaxBody, 10) + "B",
+			Skipper: func(c echo.Context) bool { return c.Path() == slackPath },
+		}),
+	)
+	RegisterHandlersWithOptions(e, NewStrictHandler(operations{s}, nil), RegisterHandlersOptions{
+		OperationMiddlewares: s.operationMiddlewares(),
+	})
+	if c.SlackInteractions != nil {
+		e.POST(slackPath, echo.WrapHandler(http.MaxBytesHandler(c.SlackInteractions, maxSlackBody)), noStore)
+	}
+	return e
+}
+
+// queryParameters are those that each operation takes. Those it does not list take none.
+// The tests compare it with openapi.yaml.
+var queryParameters = map[string][]string{
+	"listTickets":      {"state", "created_after", "created_before", "caller", "page_size", "page_token"},
+	"getTicket":        {"wait"},
+	"listTicketEvents": {"after", "page_size"},
+}
+
+// operationMiddlewares says, per operation of openapi.yaml, what stands in front of it.
+// The tests compare it with the document: no operation can be without a key by having
+// been forgotten here.
+func (s *Server) operationMiddlewares() map[string][]echo.MiddlewareFunc {
+	return map[string][]echo.MiddlewareFunc{
+		"submitTicket":     s.guarded("submitTicket", needKey),
+		"listTickets":      s.guarded("listTickets"),
+		"getTicket":        s.guarded("getTicket"),
+		"getTicketResult":  s.guarded("getTicketResult"),
+		"listTicketEvents": s.guarded("listTicketEvents"),
+		"cancelTicket":     s.guarded("cancelTicket"),
+		"healthz":          {noStore},
+		"readyz":           {noStore, s.deadline},
+	}
+}
+
+// guarded is what stands in front of every operation on tickets.
+func (s *Server) guarded(operation string, more ...echo.MiddlewareFunc) []echo.MiddlewareFunc {
+	return append([]echo.MiddlewareFunc{
+		noStore, s.authenticate, joinLists, acceptJSON, onlyQuery(queryParameters[operation]...), s.deadline,
+	}, more...)
+}

@@ -1,0 +1,183 @@
+package api
+
+import (
+	"context"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"countersign/approvals"
+	"countersign/db"
+)
+
+// waiting is how long a client asked to be kept waiting.
+type waiting struct {
+	length time.Duration
+	// preferred says that it asked by the Prefer header, and is to be told what it got.
+	preferred bool
+}
+
+// applied is the value of Preference-Applied, "" when no preference was.
+func (w waiting) applied() string {
+	if !w.preferred {
+		return ""
+	}
+	return "wait=" + strconv.Itoa(int(w.length/time.Second))
+}
+
+var waitForm = regexp.MustCompile(`^[0-9]{1,9}s?$`)
+
+// waitOf reads ?wait= and Prefer: wait= (RFC 7240 section 4.3), of which the query wins. A
+// malformed query is refused; a malformed preference is ignored, as preferences are.
+func (s *Server) waitOf(query, prefer string) (waiting, error) {
+	if query != "" {
+		length, ok := s.parseWait(query)
+		if !ok {
+			return waiting{}, badParameter("wait", "wait must be whole seconds, such as 30 or 30s")
+		}
+		return waiting{length: length}, nil
+	}
+	length, ok := s.parseWait(preference(prefer, "wait"))
+	return waiting{length: length, preferred: ok}, nil
+}
+
+func (s *Server) parseWait(text string) (time.Duration, bool) {
+	if !waitForm.MatchString(text) {
+		return 0, false
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(text, "s"))
+	if err != nil {
+		return 0, false
+	}
+	return min(time.Duration(n)*time.Second, s.maxWait), true
+}
+
+// preference returns the value of the first preference of a name, "" when there is none.
+func preference(header, name string) string {
+	for part := range strings.SplitSeq(header, ",") {
+		part, _, _ = strings.Cut(part, ";")
+		key, value, _ := strings.Cut(part, "=")
+		if strings.EqualFold(strings.TrimSpace(key), name) {
+			return strings.Trim(strings.TrimSpace(value), `"`)
+		}
+	}
+	return ""
+}
+
+// enough says whether a ticket is what a client waits for.
+type enough func(version int64, state approvals.State) bool
+
+// whenDone is what a client without If-None-Match waits for.
+func whenDone(_ int64, state approvals.State) bool { return state.Final() }
+
+// whenOther is what a client waits for that knows some versions.
+func whenOther(known etags) enough {
+	return func(version int64, _ approvals.State) bool { return !known.weak(version) }
+}
+
+// spuriousPause keeps a waiter from spinning when it is woken again and again for nothing.
+const spuriousPause = 100 * time.Millisecond
+
+// await returns the version and state of a ticket as soon as they are enough, or as they
+// are when the wait, or the server, ends.
+func (s *Server) await(ctx context.Context, ref db.Ref, wait waiting, ok enough) (int64, approvals.State, error) {
+	version, state, err := s.store.Version(ctx, ref)
+	if err != nil || wait.length <= 0 || ok(version, state) {
+		return version, state, err
+	}
+	short, cancel := context.WithTimeout(ctx, wait.length)
+	defer cancel()
+	leave, err := s.waiters.enter(ref.Caller, cancel)
+	if err != nil {
+		return 0, "", err
+	}
+	defer leave()
+	for short.Err() == nil && !ok(version, state) {
+		err := s.store.Wait(short, ref.ID, version)
+		if err != nil && short.Err() == nil {
+			return 0, "", err
+		}
+		before := version
+		if version, state, err = s.store.Version(ctx, ref); err != nil {
+			return 0, "", err
+		}
+		if version == before {
+			pause(short, spuriousPause)
+		}
+	}
+	return version, state, nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// waiters counts the long polls under way and can end them all.
+type waiters struct {
+	mu       sync.Mutex
+	limit    int
+	count    map[string]int
+	cancels  map[*context.CancelFunc]struct{}
+	draining bool
+}
+
+func newWaiters(limit int) *waiters {
+	return &waiters{limit: limit, count: make(map[string]int), cancels: make(map[*context.CancelFunc]struct{})}
+}
+
+// enter admits one more long poll of a caller, whose end is cancel. leave must be called
+// once. While draining the wait is over at once.
+func (w *waiters) enter(caller string, cancel context.CancelFunc) (leave func(), err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.draining {
+		cancel()
+		return func() {}, nil
+	}
+	if w.count[caller] >= w.limit {
+		return nil, tooManyWaiters(w.limit)
+	}
+	w.count[caller]++
+	w.cancels[&cancel] = struct{}{}
+	return func() { w.leave(caller, &cancel) }, nil
+}
+
+func (w *waiters) leave(caller string, cancel *context.CancelFunc) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.cancels, cancel)
+	if w.count[caller]--; w.count[caller] == 0 {
+		delete(w.count, caller)
+	}
+}
+
+func (w *waiters) drain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.draining = true
+	for cancel := range w.cancels {
+		(*cancel)()
+	}
+}
+
+func (w *waiters) drained() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.draining
+}
+
+func tooManyWaiters(limit int) error {
+	n := strconv.Itoa(limit)
+	f := fail(codeQuotaExceeded, "this caller already has %d requests waiting; poll without waiting, or wait on fewer", limit)
+	f.violated = []string{"long-polls"}
+	return f.retryAfter(5*time.Second).
+		with("RateLimit-Policy", `"long-polls";q=`+n+`;qu="concurrent-requests"`).
+		with("RateLimit", `"long-polls";r=0`)
+}
