@@ -70,6 +70,39 @@ func (c Call) BodyDigest() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// check holds the call to the limits of the domain. What is not UTF-8 is refused because
+// neither the audit trail nor the stored call could give it back as it was.
+func (c Call) check() error {
+	for _, f := range []struct {
+		what, text string
+		limit      int
+	}{
+		{"upstream", c.Upstream, MaxName},
+		{"method", c.Method, MaxMethod},
+		{"path", c.Path, MaxPath},
+		{"query", c.Query, MaxQuery},
+	} {
+		if err := checkText(f.what, f.text, f.limit); err != nil {
+			return err
+		}
+	}
+	if len(c.Headers) > MaxHeaders {
+		return refuse(CodeInvalid, "the call has %d headers, at most %d are allowed", len(c.Headers), MaxHeaders)
+	}
+	for _, h := range c.Headers {
+		if err := checkText("a header name", h.Name, MaxHeaderName); err != nil {
+			return err
+		}
+		if err := checkText("a header value", h.Value, MaxHeaderValue); err != nil {
+			return err
+		}
+	}
+	if len(c.Body) > MaxBody {
+		return refuse(CodeInvalid, "the body is %d bytes long, at most %d are allowed", len(c.Body), MaxBody)
+	}
+	return nil
+}
+
 // Fingerprint is the short form of a digest that people compare: 16 hex digits in
 // groups of four.
 func Fingerprint(digest string) string {

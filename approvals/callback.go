@@ -3,6 +3,7 @@ package approvals
 import (
 	"encoding/base64"
 	"encoding/json"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -58,7 +59,7 @@ func (r Result) Render() ResultBody {
 	}
 	switch {
 	case len(r.Body) == 0:
-	case json.Valid(r.Body):
+	case utf8.Valid(r.Body) && json.Valid(r.Body): // json.Valid alone lets broken UTF-8 pass
 		out.Body = r.Body
 	case utf8.Valid(r.Body):
 		out.Body, _ = json.Marshal(string(r.Body)) // a valid string always marshals
@@ -91,9 +92,9 @@ func CallbackPayload(t Ticket, e Event, r *Result, base string) ([]byte, error) 
 	return json.Marshal(callbackBody{Type: e.Type, Timestamp: e.At.UTC(), Data: data})
 }
 
-// Links returns the addresses of a ticket below base.
+// Links returns the addresses of a ticket below base, with or without its last slash.
 func Links(id, base string) map[string]string {
-	self := base + "/v1/tickets/" + id
+	self := strings.TrimSuffix(base, "/") + "/v1/tickets/" + id
 	return map[string]string{
 		"self": self, "result": self + "/result", "events": self + "/events", "cancel": self + "/cancel",
 	}

@@ -1,6 +1,10 @@
 package approvals
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // Verdict is what an approver says.
 type Verdict string
@@ -57,40 +61,64 @@ func (t Ticket) Decide(actor Actor, d Decision, dir Directory, now time.Time) (T
 
 // Stranger records that somebody whom the configuration does not know tried to decide.
 func (t Ticket) Stranger(actor Actor, tried string, now time.Time) (Transition, error) {
+	if err := checkText("what was tried", tried, MaxMetadataKey); err != nil {
+		return Transition{}, err
+	}
 	return t.refused(actor, tried, refuse(CodeNotApprover,
 		"you are not known to Countersign, so you cannot decide on this request"), now)
 }
 
-// vote records the decision and what follows from it. Denials are judged first: at the
-// same instant a no beats a yes.
+// vote records the decision and what follows from it.
 func (c *change) vote(d Decision, dir Directory) {
-	state := c.ticket.State
 	after := c.ticket
-	after.Decisions = append(append([]Decision{}, after.Decisions...), d)
+	after.Decisions = append(slices.Clone(after.Decisions), d)
 	tally := after.Tally(d.Stage, dir)
-	c.record(EventDecided, state, Data{Decision: &d, Tally: &tally})
+	c.record(EventDecided, c.ticket.State, Data{Decision: &d, Tally: &tally})
 	c.updateCard()
-	switch {
-	case tally.Refused():
-		c.record(EventDenied, Denied, Data{
-			Reason:  d.Comment,
-			Problem: &Problem{Code: "denied", Detail: "denied by " + d.Person},
-		})
-	case tally.Met():
-		c.advance(tally)
-	}
+	c.settle(dir)
 }
 
-// advance leaves a completed stage: into the next one, or out of the plan.
-func (c *change) advance(tally Tally) {
-	stage := c.ticket.Stage
-	if stage+1 < len(c.ticket.Plan.Stages) {
-		c.record(EventStageCompleted, Pending, Data{Stage: &stage, Tally: &tally})
-		c.notify()
-		c.arm()
-		return
+// settle draws the consequences of the votes as they count now, and reports whether
+// there were any. Denials are judged first: at the same instant a no beats a yes. It
+// goes on through stages that were met before the ticket was reopened, whose people have
+// voted already and could not be asked again.
+func (c *change) settle(dir Directory) (moved bool) {
+	for c.ticket.State.Open() {
+		stage := c.ticket.Stage
+		tally := c.ticket.Tally(stage, dir)
+		switch {
+		case tally.Refused():
+			c.deny(stage, dir)
+		case !tally.Met():
+			if moved {
+				c.notify()
+				c.arm()
+			}
+			return moved
+		case stage+1 < len(c.ticket.Plan.Stages):
+			c.record(EventStageCompleted, Pending, Data{Stage: &stage, Tally: &tally})
+		default:
+			c.approve("quorum of the last stage")
+		}
+		moved = true
 	}
-	c.approve("quorum of the last stage")
+	return moved
+}
+
+// deny ends the ticket in the name of everybody whose denial counts.
+func (c *change) deny(stage int, dir Directory) {
+	var names []string
+	var reason string
+	self := c.ticket.self(dir)
+	for _, d := range c.ticket.Decisions {
+		if d.Stage == stage && d.Verdict == Deny && !self[d.Person] {
+			names, reason = append(names, d.Person), d.Comment
+		}
+	}
+	c.record(EventDenied, Denied, Data{
+		Reason:  reason,
+		Problem: &Problem{Code: "denied", Detail: "denied by " + strings.Join(names, ", ")},
+	})
 }
 
 func (c *change) approve(reason string) {
@@ -140,7 +168,7 @@ func (t Ticket) setsWith(person string, dir Directory) []string {
 	var out []string
 	for _, set := range t.setsOf(t.Stage) {
 		for _, name := range set.From {
-			if dir.Members([]string{name})[person] {
+			if !slices.Contains(out, name) && dir.Members([]string{name})[person] {
 				out = append(out, name)
 			}
 		}
@@ -149,57 +177,30 @@ func (t Ticket) setsWith(person string, dir Directory) []string {
 }
 
 // useful reports whether one more approval by this person would be counted. A vote that
-// could not be would be wasted, and its giver lost to later stages.
+// could not be would be wasted, and its giver lost to later stages. Where membership has
+// changed so that the stage is met already, any approver may say so.
 func (t Ticket) useful(person string, dir Directory) bool {
-	before := t.Tally(t.Stage, dir).Have
-	t.Decisions = append(append([]Decision{}, t.Decisions...), Decision{Person: person, Verdict: Approve, Stage: t.Stage})
-	return t.Tally(t.Stage, dir).Have > before
+	before := t.Tally(t.Stage, dir)
+	t.Decisions = append(slices.Clone(t.Decisions), Decision{Person: person, Verdict: Approve, Stage: t.Stage})
+	return before.Met() || t.Tally(t.Stage, dir).Have > before.Have
 }
 
 // neededLater reports whether spending this person's one vote now would leave the rest
-// of the plan without enough people, although it has enough as things stand.
+// of the plan without enough people, although it has enough as things stand. What can be
+// completed without taking the decision away from anybody is to stay so.
 func (t Ticket) neededLater(person string, dir Directory) bool {
 	if t.Stage+1 >= len(t.Plan.Stages) {
 		return false
 	}
-	if t.remaining(nil, dir) != nil {
-		return false // out of reach anyway: do not blame this vote
-	}
-	return t.remaining([]string{person}, dir) != nil
-}
-
-// remaining is the shortfall of everything still to be met, when the votes given so far
-// and those of more are spent on the current stage.
-func (t Ticket) remaining(more []string, dir Directory) *missing {
-	sets := t.Plan.Stages[t.Stage].reach()
-	first := len(sets)
-	for _, s := range t.Plan.Stages[t.Stage+1:] {
-		sets = append(sets, s.reach()...)
-	}
-	a := newAssignment(sets, dir)
-	now := newAssignment(sets[:first], dir)
-	spent := t.self(dir)
-	for _, d := range t.Decisions {
-		if d.Stage == t.Stage && d.Verdict == Approve && !spent[d.Person] {
-			now.place(d.Person)
-		}
-		spent[d.Person] = true
-	}
-	for _, p := range more {
-		now.place(p)
-		spent[p] = true
-	}
-	copy(a.taken, now.taken)
-	a.pin(first)
-	for _, p := range Names(a.everybody()) {
-		if !spent[p] {
-			a.place(p)
+	r := reach{plan: t.Plan, stage: t.Stage, tiers: t.Tiers, votes: t.Decisions, self: t.self(dir), dir: dir}
+	after := r
+	after.votes = append(slices.Clone(r.votes), Decision{Person: person, Verdict: Approve, Stage: t.Stage})
+	for _, tries := range []int{1, maxOutlooks} {
+		if r.shortfall(tries) == nil {
+			return after.shortfall(tries) != nil
 		}
 	}
-	if a.have() < a.needed() {
-		return &missing{needed: a.needed(), have: a.have()}
-	}
-	return nil
+	return false // out of reach anyway: do not blame this vote
 }
 
 // expireLate closes a ticket whose deadline passed before its timer came, and tells the

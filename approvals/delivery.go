@@ -33,6 +33,7 @@ func (t Ticket) delivery(worker string, typ EventType, a DeliveryAttempt, now ti
 	if t.Callback == nil || a.Seq < 1 || a.Seq > t.Version {
 		return Transition{}, refuse(CodeConflict, "there is no such delivery")
 	}
+	a.Error = clean(a.Error)
 	c := t.change(Actor{Kind: ActorWorker, Name: worker, Via: "job"}, now)
 	c.record(typ, t.State, Data{Delivery: &a})
 	if typ == EventCallbackFailed {
@@ -44,8 +45,8 @@ func (t Ticket) delivery(worker string, typ EventType, a DeliveryAttempt, now ti
 }
 
 func (t Ticket) applyDelivery(e Event) Ticket {
-	if e.Data.Delivery.Seq != t.CallbackSeq {
-		return t
+	if e.Data.Delivery.Seq != t.CallbackSeq || t.CallbackState == CallbackDelivered {
+		return t // another event's, or a second try of what the receiver has already taken
 	}
 	switch e.Type { //nolint:exhaustive // only the three delivery events come here
 	case EventCallbackDelivered:

@@ -1,6 +1,9 @@
 package approvals
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Person is one human being with the identities that are known of them. Everything is
 // counted per person, never per identity.
@@ -43,17 +46,38 @@ func (d Directory) add(set map[string]bool, name string) {
 	}
 }
 
-// BySlack finds the person with a Slack user id.
+// BySlack finds the person with a Slack user id. An id that two people claim finds
+// nobody: fail closed.
 func (d Directory) BySlack(userID string) (Person, bool) {
 	if userID == "" {
 		return Person{}, false
 	}
+	var found []Person
 	for _, p := range d.People {
 		if p.Slack == userID {
-			return p, true
+			found = append(found, p)
 		}
 	}
-	return Person{}, false
+	if len(found) != 1 {
+		return Person{}, false
+	}
+	return found[0], true
+}
+
+// known lists the people whom a caller may mean by a name, an e-mail address or a
+// Slack user id.
+func (d Directory) known(who string) []string {
+	if who == "" {
+		return nil
+	}
+	var out []string
+	for name, p := range d.People {
+		if name == who || p.Slack == who || strings.EqualFold(p.Email, who) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Names returns the sorted names of a set of people.

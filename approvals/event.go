@@ -6,6 +6,7 @@ import "time"
 // and of the event stream.
 type EventType string
 
+// The facts of a ticket's life, in about the order in which they happen.
 const (
 	EventCreated           EventType = "ticket.created"
 	EventNotified          EventType = "ticket.notified"

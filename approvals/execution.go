@@ -48,17 +48,19 @@ type Result struct {
 // Claim takes the ticket for a worker, still unsent. It checks that the approvals stand
 // as people and groups are now; where they do not, the ticket goes back to the stage
 // that is no longer met. CodeConflict when somebody else holds it or it has moved on;
-// CodeExpired when the approval has gone stale (the ticket expires with it).
+// CodeExpired when the approval has gone stale (the ticket expires with it). A call in
+// doubt is claimed again under the same conditions; where they do not hold it becomes
+// outcome_unknown. CodeInvalid without the name of a worker.
 func (t Ticket) Claim(worker string, dir Directory, now time.Time) (Transition, error) {
+	if worker == "" {
+		return Transition{}, refuse(CodeInvalid, "a claim needs the name of its worker")
+	}
 	if !t.claimable() {
 		return Transition{}, refuse(CodeConflict, "nothing to execute: the ticket is %s", t.State)
 	}
-	if t.State == Approved && !now.Before(t.ExecuteBy) {
-		return t.expireLate(now)
-	}
 	actor := Actor{Kind: ActorWorker, Name: worker, Via: "job"}
-	if stage, fallen := t.fallen(dir); fallen && t.State == Approved {
-		return t.reopen(actor, stage, now), refuse(CodeConflict, "stage %d is no longer met", stage+1)
+	if tr, err := t.lapsed(actor, dir, now); err != nil {
+		return tr, err
 	}
 	c := t.change(actor, now)
 	c.record(EventClaimed, t.State, Data{Epoch: t.Epoch + 1, Worker: worker})
@@ -76,11 +78,41 @@ func (t Ticket) claimable() bool {
 // fallen returns the first stage whose quorum no longer stands.
 func (t Ticket) fallen(dir Directory) (int, bool) {
 	for i := range t.Plan.Stages {
-		if !t.Tally(i, dir).Met() {
+		if !t.Tally(i, dir).stands() {
 			return i, true
 		}
 	}
 	return 0, false
+}
+
+// lapsed ends or reopens a ticket whose approvals do not allow a call now, be it the
+// first or one that is made again: every byte that is sent needs a yes that stands.
+func (t Ticket) lapsed(actor Actor, dir Directory, now time.Time) (Transition, error) {
+	stage, fallen := t.fallen(dir)
+	switch late := !now.Before(t.ExecuteBy); {
+	case late && t.State == Approved:
+		return t.expireLate(now)
+	case late:
+		return t.giveUp(actor, "approval_stale", "an attempt got no answer, and the time to make another is over", now),
+			refuse(CodeExpired, "the time to make the call again is over")
+	case fallen && t.State == Approved:
+		return t.reopen(actor, stage, now), refuse(CodeConflict, "stage %d is no longer met", stage+1)
+	case fallen:
+		return t.giveUp(actor, "approval_withdrawn", "an attempt got no answer, and the approvals for another no longer stand", now),
+			refuse(CodeConflict, "stage %d is no longer met", stage+1)
+	case !t.CancelRequestedAt.IsZero():
+		return t.giveUp(actor, "cancelled", "an attempt got no answer, and no other is made after a cancel", now),
+			refuse(CodeConflict, "the call was cancelled while in doubt")
+	}
+	return Transition{}, nil
+}
+
+// giveUp leaves a call in doubt that may not be made again.
+func (t Ticket) giveUp(actor Actor, code, detail string, now time.Time) Transition {
+	c := t.change(actor, now)
+	c.record(EventOutcomeUnknown, OutcomeUnknown, Data{Epoch: t.Epoch, Problem: &Problem{Code: code, Detail: detail}})
+	c.updateCard()
+	return c.done()
 }
 
 func (t Ticket) reopen(actor Actor, stage int, now time.Time) Transition {
@@ -96,17 +128,15 @@ func (t Ticket) reopen(actor Actor, stage int, now time.Time) Transition {
 // been made, and every later path that cannot show an answer owes outcome_unknown.
 // digest is the request digest recomputed from what is about to be sent. A mismatch, with
 // the ticket's or with a decision's, ends the ticket as failed with nothing sent.
-// CodeConflict when the claim is no longer ours; CodeExpired as for Claim.
+// CodeConflict when the claim is no longer ours, or was used up unless upstream is
+// idempotent; CodeExpired and reopening as for Claim.
 func (t Ticket) BeginExecution(epoch int64, worker, digest string, dir Directory, now time.Time) (Transition, error) {
-	if t.Epoch != epoch || t.Worker != worker || (t.State != Approved && t.State != Executing) {
+	if !t.mayBegin(epoch, worker) {
 		return Transition{}, refuse(CodeConflict, "the claim is no longer held: the ticket is %s", t.State)
 	}
-	if t.State == Approved && !now.Before(t.ExecuteBy) {
-		return t.expireLate(now)
-	}
 	actor := Actor{Kind: ActorWorker, Name: worker, Via: "job"}
-	if stage, fallen := t.fallen(dir); fallen && t.State == Approved {
-		return t.reopen(actor, stage, now), refuse(CodeConflict, "stage %d is no longer met", stage+1)
+	if tr, err := t.lapsed(actor, dir, now); err != nil {
+		return tr, err
 	}
 	c := t.change(actor, now)
 	if !t.bound(digest) {
@@ -115,6 +145,13 @@ func (t Ticket) BeginExecution(epoch int64, worker, digest string, dir Directory
 	c.record(EventExecuting, Executing, Data{Epoch: epoch, Worker: worker, Digest: digest})
 	c.updateCard()
 	return c.done(), nil
+}
+
+func (t Ticket) mayBegin(epoch int64, worker string) bool {
+	if worker == "" || t.Worker != worker || t.Epoch != epoch {
+		return false
+	}
+	return t.State == Approved || (t.State == Executing && t.Plan.Idempotent)
 }
 
 func (t Ticket) bound(digest string) bool {
@@ -136,6 +173,7 @@ func (c *change) violated(digest string) Transition {
 	typ, state := EventFailed, Failed
 	if c.ticket.State == Executing {
 		typ, state = EventOutcomeUnknown, OutcomeUnknown
+		p.Detail = "an attempt got no answer, and the request or its upstream has changed since; it was not sent again"
 	}
 	c.record(typ, state, Data{Epoch: c.ticket.Epoch, Digest: digest, Problem: p})
 	c.updateCard()
@@ -143,28 +181,63 @@ func (c *change) violated(digest string) Transition {
 }
 
 // FinishExecution records how the call ended. An answer that arrives after the ticket was
-// given up as outcome_unknown resolves it, as long as it is from the same claim.
+// given up as outcome_unknown resolves it, and one that arrives before the call is made
+// again ends it, as long as it is from the same claim.
 // CodeConflict when the claim is not ours or nothing is in flight.
 func (t Ticket) FinishExecution(epoch int64, worker string, o Outcome, now time.Time) (Transition, error) {
 	actor := Actor{Kind: ActorWorker, Name: worker, Via: "job"}
+	o = o.clean()
+	late := t.State == Executing && t.Worker == "" && o.Kind == Answered
 	switch {
 	case t.Epoch != epoch:
-		return Transition{}, refuse(CodeConflict, "a later claim is in force")
+		return Transition{}, refuse(CodeConflict, "another claim is in force")
+	case worker == "":
+		return Transition{}, refuse(CodeConflict, "an outcome needs the name of its worker")
 	case t.State == OutcomeUnknown && o.Kind == Answered:
 		return t.resolve(actor, o, "answered after it was given up", now), nil
-	case t.State != Executing || t.Worker != worker:
+	case t.State != Executing || (t.Worker != worker && !late):
 		return Transition{}, refuse(CodeConflict, "nothing is in flight: the ticket is %s", t.State)
 	}
 	c := t.change(actor, now)
-	if o.Kind == Unknown && t.Plan.Idempotent && t.Epoch < MaxEpochs {
-		c.record(EventClaimReleased, Executing, Data{Epoch: epoch, Problem: o.Problem, Reason: "upstream is idempotent: it will be asked again"})
-		c.then(Execute{TicketID: t.ID, At: c.now.Add(retryPause(t.Epoch))})
+	again := c.now.Add(retryPause(t.Epoch))
+	if o.doubt(epoch) && t.mayTryAgain(again) {
+		c.record(EventClaimReleased, Executing, Data{
+			Epoch: epoch, Worker: worker, Problem: o.Problem,
+			Reason: "upstream is idempotent: it will be asked again",
+		})
+		c.then(Execute{TicketID: t.ID, At: again})
 		return c.done(), nil
 	}
 	c.finish(epoch, o)
 	tr := c.done()
 	tr.Result = o.Result
 	return tr, nil
+}
+
+// clean drops what an outcome of this kind cannot have, and bounds the rest. A kind that
+// is not known is Unknown: fail closed.
+func (o Outcome) clean() Outcome {
+	if o.Kind != Answered && o.Kind != NotSent {
+		o.Kind = Unknown
+	}
+	if o.Kind != Answered {
+		o.Success, o.Result = false, nil
+	}
+	if o.Problem != nil {
+		o.Problem = &Problem{Code: clean(o.Problem.Code), Detail: clean(o.Problem.Detail)}
+	}
+	return o
+}
+
+// doubt reports whether the call may have been made without an answer: in this attempt,
+// or in one before it, which this one did not clear up.
+func (o Outcome) doubt(epoch int64) bool {
+	return o.Kind == Unknown || (o.Kind == NotSent && epoch > 1)
+}
+
+// mayTryAgain reports whether a call in doubt may be made again at some time.
+func (t Ticket) mayTryAgain(at time.Time) bool {
+	return t.Plan.Idempotent && t.Epoch < MaxEpochs && at.Before(t.ExecuteBy) && t.CancelRequestedAt.IsZero()
 }
 
 func (c *change) finish(epoch int64, o Outcome) {
@@ -200,6 +273,25 @@ func (t Ticket) resolve(actor Actor, o Outcome, reason string, now time.Time) Tr
 	return tr
 }
 
+// Resolve records what an operator found out about a call in doubt. reason says how they
+// know and must not be empty. CodeConflict unless the ticket is outcome_unknown.
+func (t Ticket) Resolve(actor Actor, succeeded bool, reason string, now time.Time) (Transition, error) {
+	if reason == "" {
+		return Transition{}, refuse(CodeInvalid, "the reason is empty")
+	}
+	if err := checkText("the reason", reason, MaxComment); err != nil {
+		return Transition{}, err
+	}
+	if t.State != OutcomeUnknown {
+		return Transition{}, refuse(CodeConflict, "the outcome is not in doubt: the ticket is %s", t.State)
+	}
+	o := Outcome{Success: succeeded}
+	if !succeeded {
+		o.Problem = &Problem{Code: "resolved_as_failed", Detail: reason}
+	}
+	return t.resolve(actor, o, reason, now), nil
+}
+
 // Abandon gives up the claim of a worker that is gone. Unsent, the ticket is free
 // again; sent, it becomes outcome_unknown, unless upstream may be asked again.
 // CodeConflict when that claim is no longer in force.
@@ -208,8 +300,7 @@ func (t Ticket) Abandon(epoch int64, now time.Time) (Transition, error) {
 		return Transition{}, refuse(CodeConflict, "that claim is no longer in force")
 	}
 	c := t.change(Actor{Kind: ActorTimer, Name: "sweeper", Via: "job"}, now)
-	again := t.State == Executing && t.Plan.Idempotent && t.Epoch < MaxEpochs
-	if t.State == Approved || again {
+	if t.State == Approved || t.mayTryAgain(c.now) {
 		c.record(EventClaimReleased, t.State, Data{Epoch: epoch, Worker: t.Worker, Reason: "its worker is gone"})
 		c.then(Execute{TicketID: t.ID})
 		c.arm()

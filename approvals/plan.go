@@ -1,6 +1,9 @@
 package approvals
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Action is what a rule says about a call it matches.
 type Action string
@@ -46,7 +49,8 @@ type Plan struct {
 type Stage struct {
 	Name string        `json:"name"`
 	Need []ApproverSet `json:"need"`
-	// Denials is how many people must deny to end the ticket. At least 1.
+	// Denials is how many people must deny to end the ticket. At least 1. A person who
+	// denies has used their vote, so above 1 a minority of denials can leave too few to approve.
 	Denials int `json:"denials"`
 	// RemindEvery is the time between reminders; 0 means none.
 	RemindEvery time.Duration `json:"remind_every,omitempty"`
@@ -99,38 +103,52 @@ func (t Tier) widen(from []string) []string {
 	return append(append(make([]string, 0, len(from)+len(t.To)), from...), t.To...)
 }
 
-// reach returns the approver sets of a stage with everybody who could ever be asked:
-// the named and every tier.
-func (s Stage) reach() []ApproverSet {
-	out := make([]ApproverSet, len(s.Need))
-	for i, set := range s.Need {
-		from := append([]string{}, set.From...)
-		for _, tier := range s.Escalate {
-			from = append(from, tier.To...)
+// outlooks returns the approver sets under which a stage may yet be met, after fired
+// tiers: one with everybody added before the next tier that replaces, and one after each
+// that does. Those who are replaced and those who replace them never count together.
+// Tiers at or after within never fire; zero means that all do.
+func (s Stage) outlooks(fired int, within time.Duration) [][]ApproverSet {
+	var out [][]ApproverSet
+	for ; fired < len(s.Escalate); fired++ {
+		tier := s.Escalate[fired]
+		if within > 0 && tier.After >= within {
+			break
 		}
-		out[i] = ApproverSet{From: from, Approvals: set.Approvals}
+		if tier.Mode == ModeReplace {
+			out = append(out, s.sets(fired))
+		}
 	}
-	return out
+	return append(out, s.sets(fired))
 }
 
 // Check reports why a plan cannot be accepted: a quorum below one, no stage, or more
 // approvals than there are people who may give them. Nil means that it can be met by
 // the people in dir. It fails closed: what it does not understand is refused.
 func (p Plan) Check(dir Directory) error {
-	if p.Action != ActionApprove {
+	switch p.Action {
+	case ActionDeny:
 		return nil
+	case ActionAllow:
+		if len(p.Stages) > 0 {
+			return refuse(CodeUnsatisfiable, "rule %q allows the call outright, and yet names stages", p.Rule)
+		}
+		return nil
+	case ActionApprove:
+		return p.checkStages(dir)
 	}
+	return refuse(CodeUnsatisfiable, "rule %q has an unknown action %q", p.Rule, p.Action)
+}
+
+func (p Plan) checkStages(dir Directory) error {
 	if len(p.Stages) == 0 {
 		return refuse(CodeUnsatisfiable, "rule %q asks for approval but names no stage", p.Rule)
 	}
-	var sets []ApproverSet
 	for _, s := range p.Stages {
 		if err := s.check(); err != nil {
 			return err
 		}
-		sets = append(sets, s.reach()...)
 	}
-	if missing := shortfall(sets, dir, p.excluded(nil)); missing != nil {
+	if missing := (reach{plan: p, self: p.excluded(), dir: dir}).shortfall(maxOutlooks); missing != nil {
 		return refuse(CodeUnsatisfiable, "rule %q cannot be satisfied: it needs %d distinct approvals and "+
 			"the people who may decide can give %d (the requester's own people do not count)",
 			p.Rule, missing.needed, missing.have)
@@ -149,18 +167,54 @@ func (s Stage) check() error {
 		if set.Approvals < 1 || len(set.From) == 0 {
 			return refuse(CodeUnsatisfiable, "stage %q has an approver set that nobody has to meet", s.Name)
 		}
+		if set.Approvals > MaxApprovals {
+			return refuse(CodeUnsatisfiable, "stage %q asks for %d approvals, at most %d are allowed",
+				s.Name, set.Approvals, MaxApprovals)
+		}
+	}
+	for _, tier := range s.Escalate {
+		if (tier.Mode != ModeAdd && tier.Mode != ModeReplace) || len(tier.To) == 0 {
+			return refuse(CodeUnsatisfiable, "stage %q has an escalation tier that neither adds nor replaces anybody", s.Name)
+		}
+	}
+	return nil
+}
+
+// MaxApprovals bounds the approvals that one approver set may ask for.
+const MaxApprovals = 1000
+
+// checkTimes refuses a plan whose ticket would be over before anybody could act on it.
+func (p Plan) checkTimes() error {
+	if p.Action == ActionApprove && p.ExpiresIn <= 0 {
+		return refuse(CodeUnsatisfiable, "rule %q leaves no time to decide", p.Rule)
+	}
+	if p.Action != ActionDeny && p.ExecuteWithin <= 0 {
+		return refuse(CodeUnsatisfiable, "rule %q leaves no time to make the call", p.Rule)
 	}
 	return nil
 }
 
 // excluded merges the people frozen into the plan with others (today's owners).
-func (p Plan) excluded(more []string) map[string]bool {
-	out := make(map[string]bool, len(p.Excluded)+len(more))
-	for _, name := range p.Excluded {
-		out[name] = true
-	}
-	for _, name := range more {
-		out[name] = true
+func (p Plan) excluded(more ...[]string) map[string]bool {
+	out := make(map[string]bool, len(p.Excluded))
+	for _, names := range append(more, p.Excluded) {
+		for _, name := range names {
+			out[name] = true
+		}
 	}
 	return out
+}
+
+// freeze adds people to the excluded ones, so that they stay excluded whatever the
+// directory says later.
+func (p Plan) freeze(more ...[]string) Plan {
+	known := p.excluded()
+	p.Excluded = slices.Clone(p.Excluded)
+	for _, name := range slices.Concat(more...) {
+		if !known[name] {
+			known[name] = true
+			p.Excluded = append(p.Excluded, name)
+		}
+	}
+	return p
 }

@@ -1,6 +1,8 @@
 package approvals
 
 import (
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -15,6 +17,17 @@ const (
 	MaxMetadataKeys  = 32
 	MaxMetadataKey   = 64
 	MaxMetadataValue = 512
+	// MaxDetail bounds what a worker says went wrong; more is cut, not refused.
+	MaxDetail      = 1000
+	MaxName        = 320 // of a caller, an upstream, or whom the call is made for
+	MaxMethod      = 32
+	MaxPath        = 8192
+	MaxQuery       = 16384
+	MaxHeaders     = 100
+	MaxHeaderName  = 256
+	MaxHeaderValue = 8192
+	MaxBody        = 16 << 20
+	MaxCallbackURL = 2048
 )
 
 // Callback is where a caller wants to be told, and of what besides the end.
@@ -24,18 +37,31 @@ type Callback struct {
 }
 
 func (c *Callback) wants(typ EventType) bool {
-	if c == nil {
-		return false
+	if c == nil || !slices.Contains(CallbackEvents(), typ) {
+		return false // a delivery that asked for news of deliveries would never end
 	}
 	if typ.final() {
 		return true
 	}
+	return slices.Contains(c.Events, typ)
+}
+
+func (c *Callback) check() error {
+	if c == nil {
+		return nil
+	}
+	if err := checkText("callback.url", c.URL, MaxCallbackURL); err != nil {
+		return err
+	}
+	if len(c.Events) > len(CallbackEvents()) {
+		return refuse(CodeInvalid, "callback.events names %d events, there are %d", len(c.Events), len(CallbackEvents()))
+	}
 	for _, e := range c.Events {
-		if e == typ {
-			return true
+		if !slices.Contains(CallbackEvents(), e) {
+			return refuse(CodeInvalid, "callback.events names an event that is not sent to callbacks")
 		}
 	}
-	return false
+	return nil
 }
 
 // Submission is a call as a caller hands it in, already authenticated and parsed.
@@ -51,16 +77,21 @@ type Submission struct {
 
 // Submit opens a ticket under a plan. An allow rule leads straight to approved, a deny
 // rule, or none, to denied; a plan that nobody can meet is refused with
-// CodeUnsatisfiable, and a text over its limit with CodeInvalid.
+// CodeUnsatisfiable, and anything over its limit with CodeInvalid. The owners of the
+// caller and the person it acts for are frozen into the plan as excluded.
 func Submit(s Submission, plan Plan, dir Directory, now time.Time) (Transition, error) {
 	if err := s.check(); err != nil {
 		return Transition{}, err
 	}
+	plan = plan.freeze(dir.Owners[s.Caller], dir.known(s.OnBehalfOf))
 	if err := plan.Check(dir); err != nil {
 		return Transition{}, err
 	}
-	now = now.UTC()
-	expires := now.Add(plan.ExpiresIn)
+	if err := plan.checkTimes(); err != nil {
+		return Transition{}, err
+	}
+	now = instant(now)
+	expires := instant(now.Add(max(plan.ExpiresIn, time.Microsecond)))
 	actor := Actor{Kind: ActorCaller, Name: s.Caller, Via: "api"}
 	c := Ticket{Call: s.Call}.change(actor, now)
 	c.ticket.ID = s.ID
@@ -121,7 +152,22 @@ func (t Ticket) Binding(upstreamDigest string) Binding {
 }
 
 func (s Submission) check() error {
-	if err := checkText("justification", s.Justification, MaxJustification); err != nil {
+	for _, f := range []struct {
+		what, text string
+		limit      int
+	}{
+		{"caller", s.Caller, MaxName},
+		{"on_behalf_of", s.OnBehalfOf, MaxName},
+		{"justification", s.Justification, MaxJustification},
+	} {
+		if err := checkText(f.what, f.text, f.limit); err != nil {
+			return err
+		}
+	}
+	if err := s.Call.check(); err != nil {
+		return err
+	}
+	if err := s.Callback.check(); err != nil {
 		return err
 	}
 	if len(s.Metadata) > MaxMetadataKeys {
@@ -145,10 +191,18 @@ func checkText(what, s string, limit int) error {
 	if !utf8.ValidString(s) {
 		return refuse(CodeInvalid, "%s is not valid UTF-8", what)
 	}
-	for _, r := range s {
-		if r == 0 {
-			return refuse(CodeInvalid, "%s holds a NUL character", what)
-		}
+	if strings.ContainsRune(s, 0) {
+		return refuse(CodeInvalid, "%s holds a NUL character", what)
 	}
 	return nil
+}
+
+// clean makes the words of a machine fit for the audit trail. They are cut and mended
+// rather than refused: the fact they come with must be recorded.
+func clean(s string) string {
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	if len(s) <= MaxDetail {
+		return s
+	}
+	return strings.ToValidUTF8(s[:MaxDetail], "")
 }

@@ -21,11 +21,14 @@ type SetTally struct {
 }
 
 // Met reports whether every set of the stage has its approvals: at least as many,
-// never exactly as many.
-func (t Tally) Met() bool { return t.Have >= t.Needed }
+// never exactly as many. A tally that needs nothing, such as the zero Tally, is not met.
+func (t Tally) Met() bool { return t.Needed > 0 && t.Have >= t.Needed }
 
-// Refused reports whether enough people denied.
-func (t Tally) Refused() bool { return t.Denials >= t.DenialsNeeded }
+// Refused reports whether enough people denied. The zero Tally is not refused.
+func (t Tally) Refused() bool { return t.DenialsNeeded > 0 && t.Denials >= t.DenialsNeeded }
+
+// stands reports whether the stage lets the call through: a no beats a yes.
+func (t Tally) stands() bool { return t.Met() && !t.Refused() }
 
 // assignment matches people to the places of approver sets: a bipartite matching found
 // by augmenting paths (Kuhn), so that a person who fits several sets is counted where
@@ -46,9 +49,9 @@ func newAssignment(sets []ApproverSet, dir Directory) *assignment {
 	return a
 }
 
-// place gives a person one place, moving others when that makes room. False means
-// that no arrangement has room for them.
-func (a *assignment) place(person string) bool { return a.try(person, make([]bool, len(a.fits))) }
+// place gives a person one place if any arrangement has room for them, moving others
+// when that makes room.
+func (a *assignment) place(person string) { a.try(person, make([]bool, len(a.fits))) }
 
 func (a *assignment) try(person string, visited []bool) bool {
 	for i := range a.fits {
@@ -84,17 +87,6 @@ func (a *assignment) needed() (n int) {
 	return n
 }
 
-// pin keeps the holders of the first n sets out of all later ones: their vote is given.
-func (a *assignment) pin(n int) {
-	for _, holders := range a.taken[:n] {
-		for _, holder := range holders {
-			for _, fits := range a.fits[n:] {
-				delete(fits, holder)
-			}
-		}
-	}
-}
-
 func (a *assignment) everybody() map[string]bool {
 	out := make(map[string]bool)
 	for _, fits := range a.fits {
@@ -107,14 +99,11 @@ func (a *assignment) everybody() map[string]bool {
 
 type missing struct{ needed, have int }
 
-// shortfall reports how many places the people in dir, without the excluded, cannot
-// fill. Nil means that all can be filled.
-func shortfall(sets []ApproverSet, dir Directory, excluded map[string]bool) *missing {
-	a := newAssignment(sets, dir)
+// fill places as many people as fit and reports what is still missing. Nil means that
+// every place is filled.
+func (a *assignment) fill() *missing {
 	for _, name := range Names(a.everybody()) {
-		if !excluded[name] {
-			a.place(name)
-		}
+		a.place(name)
 	}
 	if a.have() < a.needed() {
 		return &missing{needed: a.needed(), have: a.have()}
@@ -125,7 +114,7 @@ func shortfall(sets []ApproverSet, dir Directory, excluded map[string]bool) *mis
 // Tally counts the decisions on a stage by the people in dir as they are now: who has
 // left a group since, or has become an owner of the caller, is not counted.
 func (t Ticket) Tally(stage int, dir Directory) Tally {
-	if stage >= len(t.Plan.Stages) {
+	if stage < 0 || stage >= len(t.Plan.Stages) {
 		return Tally{}
 	}
 	s := t.Plan.Stages[stage]
@@ -155,12 +144,14 @@ func (t Ticket) setsOf(stage int) []ApproverSet {
 	return t.Plan.Stages[stage].sets(t.tiersOf(stage))
 }
 
-// self is everybody who counts as the requester: frozen at submit, or owner today.
+// self is everybody who counts as the requester: frozen at submit, owner today, or the
+// person the call is made for.
 func (t Ticket) self(dir Directory) map[string]bool {
-	return t.Plan.excluded(dir.Owners[t.Caller])
+	return t.Plan.excluded(dir.Owners[t.Caller], dir.known(t.OnBehalfOf))
 }
 
-// WaitingFor lists the people who could still usefully decide on the current stage.
+// WaitingFor lists the people who could still decide on the current stage. All may deny;
+// an approval by some of them may turn out not to be needed.
 func (t Ticket) WaitingFor(dir Directory) []string {
 	if !t.State.Open() || t.Stage >= len(t.Plan.Stages) {
 		return nil

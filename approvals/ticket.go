@@ -26,7 +26,7 @@ type Ticket struct {
 	State     State
 	UpdatedAt time.Time
 	// Stage is the index of the current stage, Tiers the number of escalation tiers
-	// fired per stage, Reminders the number sent in the current stage.
+	// fired per stage, Reminders the number of the latest in the current stage.
 	Stage      int
 	StageSince time.Time
 	// Paused is how long questions have held up the current stage's timers.
@@ -79,8 +79,12 @@ type change struct {
 }
 
 func (t Ticket) change(actor Actor, now time.Time) *change {
-	return &change{ticket: t, actor: actor, now: now.UTC()}
+	return &change{ticket: t, actor: actor, now: instant(now)}
 }
+
+// instant is a time as the database keeps it. A finer one would come back different and
+// change the digest.
+func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 // record appends an event and folds it into the ticket. A callback that asked for the
 // event is scheduled with it.
@@ -132,7 +136,7 @@ func (t Ticket) apply(e Event) Ticket {
 	case EventQuestionAsked:
 		t.Question = e.Data.Question
 	case EventAnswered:
-		t.Paused += e.At.Sub(t.Question.AskedAt)
+		t.Paused += max(e.At.Sub(t.Question.AskedAt), 0) // the clock may have been set back
 		t.Question = nil
 	case EventReminded:
 		t.Reminders = e.Data.Number

@@ -30,7 +30,7 @@ func (t Ticket) nextPending() Effect {
 	if due, ok := t.remindDue(); ok && due.Before(at) {
 		first, at = RemindAt{TicketID: t.ID, Stage: t.Stage, Number: t.Reminders + 1, At: due}, due
 	}
-	if due, ok := t.escalateDue(); ok && !due.After(at) {
+	if due, ok := t.escalateDue(); ok && due.Before(t.ExpiresAt) && !due.After(at) {
 		first = EscalateAt{TicketID: t.ID, Stage: t.Stage, Tier: t.tiersOf(t.Stage) + 1, At: due}
 	}
 	return first
@@ -42,6 +42,12 @@ func (t Ticket) remindDue() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return t.StageSince.Add(t.Paused + every*time.Duration(t.Reminders+1)), true
+}
+
+// remindersDue is how many reminders of the current stage are due by now.
+func (t Ticket) remindersDue(now time.Time) int {
+	n := (now.Sub(t.StageSince) - t.Paused) / t.Plan.Stages[t.Stage].RemindEvery
+	return int(min(n, MaxReminders))
 }
 
 func (t Ticket) escalateDue() (time.Time, bool) {
@@ -75,8 +81,10 @@ func (c *change) arm() {
 
 var timer = Actor{Kind: ActorTimer, Name: "timer", Via: "job"}
 
-// Remind records the number-th reminder of a stage. A reminder for what has moved on
-// is CodeConflict and changes nothing; one that comes early is CodeNotDue.
+// Remind records the number-th reminder of a stage, or a later one when that is due as
+// well: an outage is made up for by one reminder, not by a burst. A reminder for what
+// has moved on is CodeConflict and changes nothing; one that comes early is CodeNotDue;
+// one that comes after the deadline expires the ticket.
 func (t Ticket) Remind(stage, number int, now time.Time) (Transition, error) {
 	if t.State != Pending || t.Stage != stage || t.Reminders+1 != number {
 		return Transition{}, refuse(CodeConflict, "the reminder is no longer needed")
@@ -85,11 +93,14 @@ func (t Ticket) Remind(stage, number int, now time.Time) (Transition, error) {
 	if !ok {
 		return Transition{}, refuse(CodeConflict, "no reminder is planned")
 	}
+	if !now.Before(t.ExpiresAt) {
+		return t.Expire(now)
+	}
 	if now.Before(due) {
 		return Transition{}, notDue(due)
 	}
 	c := t.change(timer, now)
-	c.record(EventReminded, Pending, Data{Stage: &stage, Number: number})
+	c.record(EventReminded, Pending, Data{Stage: &stage, Number: t.remindersDue(now)})
 	c.notify()
 	c.arm()
 	return c.done(), nil
@@ -105,6 +116,9 @@ func (t Ticket) Escalate(stage, tier int, dir Directory, now time.Time) (Transit
 	if !ok {
 		return Transition{}, refuse(CodeConflict, "no escalation is planned")
 	}
+	if !now.Before(t.ExpiresAt) {
+		return t.Expire(now)
+	}
 	if now.Before(due) {
 		return Transition{}, notDue(due)
 	}
@@ -113,11 +127,9 @@ func (t Ticket) Escalate(stage, tier int, dir Directory, now time.Time) (Transit
 	c.record(EventEscalated, Pending, Data{Stage: &stage, Number: tier, Tier: &fired})
 	c.notify()
 	c.updateCard()
-	if tally := c.ticket.Tally(stage, dir); tally.Met() {
-		c.advance(tally) // votes that did not count before may count now
-		return c.done(), nil
+	if !c.settle(dir) { // votes that did not count before may count now
+		c.arm()
 	}
-	c.arm()
 	return c.done(), nil
 }
 
