@@ -80,16 +80,38 @@ type Submission struct {
 // CodeUnsatisfiable, and anything over its limit with CodeInvalid. The owners of the
 // caller and the person it acts for are frozen into the plan as excluded.
 func Submit(s Submission, plan Plan, dir Directory, now time.Time) (Transition, error) {
-	if err := s.check(); err != nil {
+	o, err := Accept(s, plan, dir)
+	if err != nil {
 		return Transition{}, err
+	}
+	return o.Open(now), nil
+}
+
+// Accepted is a submission that has passed every check and waits for its hour.
+type Accepted struct {
+	submission Submission
+	plan       Plan
+}
+
+// Accept is the part of [Submit] that does not depend on the time, so that a refusal
+// costs no round trip to the database and what is accepted is checked once.
+func Accept(s Submission, plan Plan, dir Directory) (Accepted, error) {
+	if err := s.check(); err != nil {
+		return Accepted{}, err
 	}
 	plan = plan.freeze(dir.Owners[s.Caller], dir.known(s.OnBehalfOf))
 	if err := plan.Check(dir); err != nil {
-		return Transition{}, err
+		return Accepted{}, err
 	}
 	if err := plan.checkTimes(); err != nil {
-		return Transition{}, err
+		return Accepted{}, err
 	}
+	return Accepted{submission: s, plan: plan}, nil
+}
+
+// Open opens the ticket.
+func (a Accepted) Open(now time.Time) Transition {
+	s, plan := a.submission, a.plan
 	now = instant(now)
 	expires := instant(now.Add(max(plan.ExpiresIn, time.Microsecond)))
 	actor := Actor{Kind: ActorCaller, Name: s.Caller, Via: "api"}
@@ -97,7 +119,7 @@ func Submit(s Submission, plan Plan, dir Directory, now time.Time) (Transition, 
 	c.ticket.ID = s.ID
 	c.record(EventCreated, Pending, Data{Created: s.created(plan, expires)})
 	c.begin(plan)
-	return c.done(), nil
+	return c.done()
 }
 
 func (c *change) begin(plan Plan) {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -23,8 +24,11 @@ type Hash [32]byte
 // Canon returns the bytes of an event that are hashed and stored: the fields in fixed
 // order, each preceded by its length in 8 bytes, big endian. prev binds the event to
 // the one before it.
+//
+// What was written once must be written the same way for ever: a field added to
+// [approvals.Data] is left out when it is empty, or the schema gets a new number.
 func Canon(e approvals.Event, prev Hash) ([]byte, error) {
-	data, err := json.Marshal(e.Data)
+	data, err := marshal(e.Data)
 	if err != nil {
 		return nil, fmt.Errorf("marshal the data of event %s/%d: %w", e.TicketID, e.Seq, err)
 	}
@@ -42,6 +46,21 @@ func Canon(e approvals.Event, prev Hash) ([]byte, error) {
 	w.text(string(e.State))
 	w.bytes(data)
 	return w.b, nil
+}
+
+// marshal renders data so that reading it and rendering it again gives the same bytes.
+// The encoder breaks this for text that is not UTF-8 alone: it writes an escape for what
+// it will later read as a character.
+func marshal(d approvals.Data) ([]byte, error) {
+	b, err := json.Marshal(d)
+	if err != nil || !bytes.Contains(b, []byte(`\ufffd`)) {
+		return b, err
+	}
+	var mended approvals.Data
+	if err := json.Unmarshal(b, &mended); err != nil {
+		return nil, err
+	}
+	return json.Marshal(mended)
 }
 
 // Parse reads a canonical form back: the event, and the hash it binds itself to. It
@@ -72,6 +91,15 @@ func Parse(canon []byte) (approvals.Event, Hash, error) {
 	}
 	if r.err != nil {
 		return approvals.Event{}, Hash{}, fmt.Errorf("parse canonical event: %w", r.err)
+	}
+	// JSON has many spellings of one meaning, and the decoder overlooks what it does not
+	// know; only one spelling is ours.
+	again, err := Canon(e, prev)
+	if err != nil {
+		return approvals.Event{}, Hash{}, fmt.Errorf("parse canonical event: %w", err)
+	}
+	if !bytes.Equal(again, canon) {
+		return approvals.Event{}, Hash{}, errors.New("parse canonical event: the data is not in canonical form")
 	}
 	return e, prev, nil
 }

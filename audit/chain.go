@@ -3,8 +3,10 @@ package audit
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"countersign/approvals"
 )
@@ -12,6 +14,9 @@ import (
 // Entry is an event with the bytes that prove it, as one row of audit_events.
 type Entry struct {
 	Event approvals.Event
+	// Data is the data column as it was read; nil when the entry comes from elsewhere.
+	// Event.Data cannot stand for it: decoding drops what it does not know.
+	Data  json.RawMessage
 	Canon []byte
 	Prev  Hash
 	Hash  Hash
@@ -82,18 +87,49 @@ func VerifyChain(ticketID string, entries []Entry) error {
 			return fault(want, ClassCanon, "%v", err)
 		case Leaf(entry.Canon) != entry.Hash:
 			return fault(want, ClassHash, "the stored hash is not that of the bytes")
-		case bound != prev || entry.Prev != prev:
-			return fault(want, ClassLink, "the event does not follow the one before it")
 		case e.Seq != want || e.TicketID != ticketID:
 			return fault(want, ClassSequence, "the bytes speak of event %d of %s", e.Seq, e.TicketID)
-		case !sameEvent(e, entry.Event):
+		case bound != prev || entry.Prev != prev:
+			return fault(want, ClassLink, "the event does not follow the one before it")
+		case !sameEvent(e, entry.Event) || !sameData(e.Data, entry.Data):
 			return fault(want, ClassColumns, "the columns say something else than the bytes")
-		case i > 0 && !approvals.Legal(state, e.State):
-			return fault(want, ClassReplay, "%s cannot become %s", state, e.State)
+		case !legal(state, e):
+			return fault(want, ClassReplay, "%s cannot take a ticket from %q to %q", e.Type, state, e.State)
 		}
 		prev, state = entry.Hash, e.State
 	}
 	return nil
+}
+
+// moves holds the types of event that move a ticket, and where to. All others leave it
+// in the state it was in.
+var moves = map[approvals.EventType][]approvals.State{
+	approvals.EventCreated:        {approvals.Pending},
+	approvals.EventStageCompleted: {approvals.Pending},
+	approvals.EventApproved:       {approvals.Approved},
+	approvals.EventDenied:         {approvals.Denied},
+	approvals.EventQuestionAsked:  {approvals.NeedsInfo},
+	approvals.EventAnswered:       {approvals.Pending},
+	approvals.EventExpired:        {approvals.Expired},
+	approvals.EventCancelled:      {approvals.Cancelled},
+	approvals.EventReopened:       {approvals.Pending},
+	approvals.EventExecuting:      {approvals.Executing},
+	approvals.EventSucceeded:      {approvals.Succeeded},
+	approvals.EventFailed:         {approvals.Failed},
+	approvals.EventOutcomeUnknown: {approvals.OutcomeUnknown},
+	approvals.EventResolved:       {approvals.Succeeded, approvals.Failed},
+}
+
+// legal reports whether an event may follow in a state, which is "" before the first.
+func legal(before approvals.State, e approvals.Event) bool {
+	if (before == "") != (e.Type == approvals.EventCreated) || !slices.Contains(approvals.EventTypes(), e.Type) {
+		return false
+	}
+	to, moving := moves[e.Type]
+	if !moving {
+		return e.State == before
+	}
+	return slices.Contains(to, e.State) && (before == "" || approvals.Legal(before, e.State))
 }
 
 // sameEvent compares by meaning: the columns went through the database's JSON and
@@ -105,4 +141,26 @@ func sameEvent(a, b approvals.Event) bool {
 		return reflect.DeepEqual(a, b)
 	}
 	return bytes.Equal(ca, cb)
+}
+
+// sameData compares the facts of an event with the JSON in its column, key by key.
+func sameData(d approvals.Data, column json.RawMessage) bool {
+	if column == nil {
+		return true
+	}
+	ours, err := json.Marshal(d)
+	if err != nil {
+		return false
+	}
+	a, errA := decode(ours)
+	b, errB := decode(column)
+	return errA == nil && errB == nil && reflect.DeepEqual(a, b)
+}
+
+// decode keeps numbers as they are spelled; floats would make large ones equal.
+func decode(b []byte) (v any, err error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	err = d.Decode(&v)
+	return v, err
 }

@@ -40,14 +40,14 @@ func asService(t *testing.T, url string) *pgx.Conn {
 	return conn
 }
 
-// refused asserts that Postgres refuses a statement, and leaves the connection usable.
-func refused(t *testing.T, conn *pgx.Conn, code, sql string, args ...any) *pgconn.PgError {
+// refused asserts that Postgres refuses a statement, and tells which constraint it was.
+func refused(t *testing.T, conn *pgx.Conn, code, sql string, args ...any) (constraint string) {
 	t.Helper()
 	_, err := conn.Exec(t.Context(), sql, args...)
 	var pg *pgconn.PgError
 	require.True(t, errors.As(err, &pg), "%s: got %v, want it refused", sql, err)
 	require.Equal(t, code, pg.Code, "%s: %v", sql, err)
-	return pg
+	return pg.ConstraintName
 }
 
 // refusedAtCommit asserts that statements pass and their commit does not.
@@ -144,11 +144,15 @@ func TestNoVersionCommitsWithoutItsEvent(t *testing.T) {
 func TestAPersonDecidesOnce(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	id := prepare(t, f.store, verb{after: []string{"Decide"}})
+	id := f.submit(t, plan(stage(2))).ID
+	_, err := f.decide(t, id, "ana", approvals.Approve)
+	require.NoError(t, err)
+	_, err = f.decide(t, id, "ana", approvals.Deny)
+	require.Equal(t, approvals.CodeAlreadyDecided, approvals.ErrorCode(err), "by the domain")
 	for _, conn := range sessions(t, f.url) {
-		pg := refused(t, conn, uniqueViolation, `INSERT INTO decisions SELECT ticket_id, person, seq, 1, 'deny', '', digest, '{}', '', '', '', now()
+		constraint := refused(t, conn, uniqueViolation, `INSERT INTO decisions SELECT ticket_id, person, seq, 1, 'deny', '', digest, '{}', '', '', '', now()
 			FROM decisions WHERE ticket_id = $1`, id)
-		require.Equal(t, "decisions_pkey", pg.ConstraintName)
+		require.Equal(t, "decisions_pkey", constraint)
 	}
 }
 
@@ -264,8 +268,7 @@ func TestEachCheckOnTicketsRefusesWhatItAloneForbids(t *testing.T) {
 		require.NoError(t, err)
 		columns, err := json.Marshal(with(map[string]any{"id": approvals.TicketID(id)}, pairs(broken[check])...))
 		require.NoError(t, err)
-		pg := refused(t, conn, checkViolation, insert, string(columns))
-		require.Equal(t, check, pg.ConstraintName, "%s", columns)
+		require.Equal(t, check, refused(t, conn, checkViolation, insert, string(columns)), "%s", columns)
 
 		tx, err := conn.Begin(t.Context())
 		require.NoError(t, err)

@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -127,23 +128,55 @@ func TestMigratingTwiceChangesNothing(t *testing.T) {
 	require.Equal(t, before, schemaOf(t, url))
 }
 
-func TestMigratorsAtTheSameTimeBothSucceed(t *testing.T) {
+// None may take the mark of a step that another one is about for a failure.
+func TestMigratorsAtTheSameTimeAllSucceed(t *testing.T) {
 	t.Parallel()
 	url := dbtest.Empty(t)
-	errs := make(chan error)
-	for range 3 {
+	const migrators = 8
+	errs := make(chan error, migrators)
+	for range migrators {
 		go func() {
 			_, to, err := db.Migrate(t.Context(), url)
 			if err == nil && to != migrations.Latest {
-				t.Errorf("migrated to %d", to)
+				err = fmt.Errorf("migrated to %d", to)
 			}
 			errs <- err
 		}()
 	}
-	for range 3 {
+	for range migrators {
 		require.NoError(t, <-errs)
 	}
 	require.Equal(t, schemaOf(t, dbtest.Database(t)), schemaOf(t, url))
+}
+
+// TestWhoeverMigratesWaitsForTheOthersBeforeItLooks: a look without the lock may see the
+// mark of a step that is under way.
+func TestWhoeverMigratesWaitsForTheOthersBeforeItLooks(t *testing.T) {
+	t.Parallel()
+	url := dbtest.Empty(t)
+	other := superuser(t, url)
+	exec(t, other, `SELECT pg_advisory_lock(hashtextextended('countersign/migrate', 0))`)
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := db.Migrate(t.Context(), url)
+		done <- err
+	}()
+	conn := superuser(t, url)
+	dbtest.Eventually(t, "the migrator to wait", func() bool {
+		var waiting bool
+		err := conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory')`).Scan(&waiting)
+		return err == nil && waiting
+	})
+	require.Empty(t, without(schemaOf(t, url), "^public grant"), "nothing is done before its turn")
+	exec(t, other, `SELECT pg_advisory_unlock_all()`)
+	require.NoError(t, <-done)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	exec(t, other, `SELECT pg_advisory_lock(hashtextextended('countersign/migrate', 0))`)
+	cancel()
+	_, _, err := db.Migrate(ctx, url)
+	require.ErrorIs(t, err, context.Canceled, "waiting ends with the context")
 }
 
 func TestAFailedMigrationSaysWhatIsWrongAndHowToGoOn(t *testing.T) {

@@ -59,12 +59,15 @@ func (s *Store) Tickets(ctx context.Context, f Filter) ([]approvals.Ticket, erro
 	if err != nil {
 		return nil, classify(fmt.Errorf("list tickets: %w", err))
 	}
-	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (approvals.Ticket, error) {
-		var x row
-		err := r.Scan(x.targets()...)
-		return x.ticket(), err
-	})
+	out, err := pgx.CollectRows(rows, scanSummary)
 	return out, classify(err)
+}
+
+// scanSummary scans ticketColumns.
+func scanSummary(r pgx.CollectableRow) (approvals.Ticket, error) {
+	var x row
+	err := r.Scan(x.targets()...)
+	return x.ticket(), err
 }
 
 // Events reads at most limit events of a ticket after seq, in order. CodeNotFound when

@@ -49,6 +49,7 @@ type SubmitResult struct {
 
 type submitting struct {
 	req   SubmitRequest
+	call  approvals.Accepted
 	ready chan struct{}
 	res   SubmitResult
 	err   error
@@ -68,14 +69,15 @@ type submitting struct {
 func (s *Store) Submit(ctx context.Context, req SubmitRequest) (SubmitResult, error) {
 	// The domain's answer does not depend on the hour, so a refusal costs no round trip
 	// and does not use up the key.
-	if _, err := approvals.Submit(req.Submission, req.Plan, req.Directory, time.Unix(0, 0)); err != nil {
+	accepted, err := approvals.Accept(req.Submission, req.Plan, req.Directory)
+	if err != nil {
 		return SubmitResult{}, err
 	}
 	id := [3]string{req.Submission.Caller, req.Key.Route, req.Key.Key}
 	if _, busy := s.inFlight.LoadOrStore(id, nil); busy {
 		return SubmitResult{}, ErrKeyInProgress
 	}
-	p := &submitting{req: req, ready: make(chan struct{})}
+	p := &submitting{req: req, call: accepted, ready: make(chan struct{})}
 	if err := s.enqueue(p); err != nil {
 		s.inFlight.Delete(id)
 		return SubmitResult{}, err
@@ -109,12 +111,12 @@ func (s *Store) commitSubmits(ctx context.Context) {
 	for {
 		select {
 		case p := <-s.submits:
-			s.commit(s.gather(p)) //nolint:contextcheck // a commit once begun is not cut off by a shutdown
+			s.commit(ctx, s.gather(p))
 		case <-ctx.Done():
 			for {
 				select {
 				case p := <-s.submits:
-					s.commit(s.gather(p)) //nolint:contextcheck // as above
+					s.commit(ctx, s.gather(p))
 				default:
 					return
 				}
@@ -136,9 +138,10 @@ func (s *Store) gather(first *submitting) []*submitting {
 	return batch
 }
 
-// commit writes a batch and tells each member what became of it.
-func (s *Store) commit(batch []*submitting) {
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+// commit writes a batch and tells each member what became of it. It does so even when
+// the store is being closed.
+func (s *Store) commit(ctx context.Context, batch []*submitting) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	err := retry(ctx, func() error { return s.commitTogether(ctx, batch) })
 	switch {
@@ -147,7 +150,7 @@ func (s *Store) commit(batch []*submitting) {
 		s.log.WarnContext(ctx, "shared submit failed, members are tried singly",
 			slog.Int("members", len(batch)), slog.Any("error", err))
 		for _, p := range batch {
-			s.commit([]*submitting{p})
+			s.commit(ctx, []*submitting{p})
 		}
 		return
 	default:
@@ -185,10 +188,7 @@ func (s *Store) commitTogether(ctx context.Context, batch []*submitting) error {
 				p.res, p.err = replayed(ctx, tx, p.req)
 				continue
 			}
-			tr, err := approvals.Submit(p.req.Submission, p.req.Plan, p.req.Directory, now)
-			if err != nil {
-				return err
-			}
+			tr := p.call.Open(now)
 			p.res.Ticket = tr.Ticket
 			open = append(open, tr)
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"countersign/approvals"
 )
 
 // Heartbeat says that a worker process is alive. A worker that has not said so for
@@ -84,6 +86,18 @@ func (s *Store) Exclusively(ctx context.Context, name string, f func(context.Con
 		}
 	}()
 	return f(ctx)
+}
+
+// Due lists tickets whose timer has come, the longest waiting first, with what is needed
+// to say which timer it is: no headers, bodies or decisions.
+func (s *Store) Due(ctx context.Context, limit int) ([]approvals.Ticket, error) {
+	rows, err := s.pool.Query(ctx, `SELECT`+ticketColumns+fromTickets+`
+		WHERE t.wake_at <= clock_timestamp() ORDER BY t.wake_at LIMIT $1`, limit)
+	if err != nil {
+		return nil, classify(fmt.Errorf("list due tickets: %w", err))
+	}
+	out, err := pgx.CollectRows(rows, scanSummary)
+	return out, classify(err)
 }
 
 // Overdue lists tickets whose timer should have fired longer than grace ago.

@@ -340,7 +340,7 @@ func TestACardKeepsItsHandle(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for _, version := range []int64{2, 1, 3} {
+	for _, version := range []int64{2, 3, 1} {
 		require.NoError(t, f.store.CardShown(ctx, card.Handle, version))
 		require.NoError(t, f.store.CardPosted(ctx, card.Handle, "C0APPROVALS", "1.2", version))
 	}
