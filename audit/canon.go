@@ -28,9 +28,15 @@ type Hash [32]byte
 // What was written once must be written the same way for ever: a field added to
 // [approvals.Data] is left out when it is empty, or the schema gets a new number.
 func Canon(e approvals.Event, prev Hash) ([]byte, error) {
-	data, err := marshal(e.Data)
+	canon, _, err := encode(e, prev)
+	return canon, err
+}
+
+// encode returns the canonical form and, apart, the JSON of the data that it ends with.
+func encode(e approvals.Event, prev Hash) (canon, data []byte, err error) {
+	data, err = marshal(e.Data)
 	if err != nil {
-		return nil, fmt.Errorf("marshal the data of event %s/%d: %w", e.TicketID, e.Seq, err)
+		return nil, nil, fmt.Errorf("marshal the data of event %s/%d: %w", e.TicketID, e.Seq, err)
 	}
 	w := &writer{b: make([]byte, 0, 512+len(data))}
 	w.text(schema)
@@ -45,7 +51,7 @@ func Canon(e approvals.Event, prev Hash) ([]byte, error) {
 	w.text(e.Actor.Ref)
 	w.text(string(e.State))
 	w.bytes(data)
-	return w.b, nil
+	return w.b, data, nil
 }
 
 // marshal renders data so that reading it and rendering it again gives the same bytes.

@@ -14,7 +14,7 @@ import (
 // Entry is an event with the bytes that prove it, as one row of audit_events.
 type Entry struct {
 	Event approvals.Event
-	// Data is the data column as it was read; nil when the entry comes from elsewhere.
+	// Data is the data column, as sealed or as read; nil when the entry comes from elsewhere.
 	// Event.Data cannot stand for it: decoding drops what it does not know.
 	Data  json.RawMessage
 	Canon []byte
@@ -35,11 +35,11 @@ func Leaf(canon []byte) Hash {
 
 // Seal gives an event its bytes and its hash after prev.
 func Seal(e approvals.Event, prev Hash) (Entry, error) {
-	canon, err := Canon(e, prev)
+	canon, data, err := encode(e, prev)
 	if err != nil {
 		return Entry{}, err
 	}
-	return Entry{Event: e, Canon: canon, Prev: prev, Hash: Leaf(canon)}, nil
+	return Entry{Event: e, Data: data, Canon: canon, Prev: prev, Hash: Leaf(canon)}, nil
 }
 
 // Class names what is wrong with a chain.

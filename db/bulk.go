@@ -93,7 +93,7 @@ func queueEvents(b *pgx.Batch, entries []audit.Entry) {
 	column(c, entries, func(x en) string { return x.Event.Actor.Via })
 	column(c, entries, func(x en) string { return x.Event.Actor.Ref })
 	column(c, entries, func(x en) string { return string(x.Event.State) })
-	column(c, entries, func(x en) string { return mustJSON(x.Event.Data) })
+	column(c, entries, func(x en) string { return string(x.Data) })
 	column(c, entries, func(x en) []byte { return x.Canon })
 	column(c, entries, func(x en) []byte { return x.Prev[:] })
 	column(c, entries, func(x en) []byte { return x.Hash[:] })

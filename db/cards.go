@@ -43,7 +43,7 @@ func (s *Store) PrepareCard(ctx context.Context, ticketID string, stage int, cha
 	var b [16]byte
 	rand.Read(b[:])
 	rows, err := s.pool.Query(ctx, `INSERT INTO cards (handle, ticket_id, stage, channel, digest) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (ticket_id, stage, channel) DO UPDATE SET channel = excluded.channel
+		ON CONFLICT (ticket_id, stage, channel) DO UPDATE SET shown = cards.shown
 		RETURNING `+cardColumns, "h_"+hex.EncodeToString(b[:]), ticketID, stage, channel, digest)
 	if err != nil {
 		return Card{}, classify(fmt.Errorf("prepare card: %w", err))

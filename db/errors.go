@@ -54,7 +54,8 @@ func unavailable(err error) bool {
 	if errors.As(err, &pg) {
 		// Whatever ended the session, connection exceptions, shutdown in its three forms,
 		// too many connections, out of resources, read-only after a failover.
-		return pg.SeverityUnlocalized == "FATAL" || strings.HasPrefix(pg.Code, "08") ||
+		// And whatever waited too long for a lock or a turn: nothing was written.
+		return pg.SeverityUnlocalized == "FATAL" || pg.Code == "55P03" || pg.Code == "57014" || strings.HasPrefix(pg.Code, "08") ||
 			strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "53") || pg.Code == "25006"
 	}
 	var connect *pgconn.ConnectError

@@ -110,7 +110,7 @@ func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]
 func (s *Store) Unstarted(ctx context.Context, grace time.Duration, limit int) ([]string, error) {
 	return s.ids(ctx, `SELECT id FROM tickets t WHERE state IN ('approved', 'executing') AND claimed_by IS NULL
 		AND updated_at < clock_timestamp() - $1::interval AND NOT EXISTS (
-			SELECT 1 FROM river_job j WHERE j.kind = 'execute' AND j.args @> jsonb_build_object('ticket_id', t.id)
+			SELECT 1 FROM river_job j WHERE j.kind = 'execute' AND j.args->>'ticket_id' = t.id
 			AND j.state IN ('available', 'scheduled', 'retryable', 'running'))
 		ORDER BY updated_at LIMIT $2`, grace, limit)
 }
@@ -120,7 +120,7 @@ func (s *Store) Undelivered(ctx context.Context, grace time.Duration, limit int)
 	rows, err := s.pool.Query(ctx, `SELECT ticket_id, seq, message_id, event_type, url, payload, state, attempts FROM deliveries d
 		WHERE state = 'pending' AND next_attempt_at < clock_timestamp() - $1::interval AND NOT EXISTS (
 			SELECT 1 FROM river_job j WHERE j.kind = 'deliver'
-			AND j.args @> jsonb_build_object('ticket_id', d.ticket_id, 'seq', d.seq)
+			AND j.args->>'ticket_id' = d.ticket_id AND (j.args->>'seq')::bigint = d.seq
 			AND j.state IN ('available', 'scheduled', 'retryable', 'running')) ORDER BY next_attempt_at LIMIT $2`, grace, limit)
 	if err != nil {
 		return nil, classify(fmt.Errorf("list undelivered: %w", err))

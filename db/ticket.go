@@ -144,7 +144,7 @@ func queueEvent(b *pgx.Batch, entry audit.Entry) {
 		(ticket_id, seq, type, at, actor_kind, actor_name, actor_via, actor_ref, state, data, canon, prev_hash, hash)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		e.TicketID, e.Seq, e.Type, e.At, e.Actor.Kind, e.Actor.Name, e.Actor.Via, e.Actor.Ref, e.State,
-		e.Data, entry.Canon, entry.Prev[:], entry.Hash[:])
+		string(entry.Data), entry.Canon, entry.Prev[:], entry.Hash[:])
 }
 
 // queueProjections writes the rows that repeat an event where people look for it.
