@@ -64,12 +64,17 @@ type Card struct {
 	Stage   int    `json:"stage"`
 	Channel string `json:"channel"`
 	TS      string `json:"ts"`
+	// Version of the ticket that the card shows.
+	Version int64 `json:"version,omitempty"`
 }
 
-// Notified records that a card was posted.
+// Notified records that a card was posted. One that shows an older version of the ticket
+// than this is rendered again.
 func (t Ticket) Notified(worker string, card Card, now time.Time) (Transition, error) {
 	c := t.change(Actor{Kind: ActorWorker, Name: worker, Via: "job"}, now)
 	c.record(EventNotified, t.State, Data{Card: &card})
-	c.updateCard() // the ticket may have moved on while the card was being posted
+	if card.Version != t.Version {
+		c.updateCard() // the ticket moved on while the card was being posted
+	}
 	return c.done(), nil
 }

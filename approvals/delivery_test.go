@@ -175,3 +175,14 @@ func TestNotifiedRecordsTheCardAndRendersItAgain(t *testing.T) {
 	require.Equal(t, &card, tr.Events[0].Data.Card)
 	require.Equal(t, []approvals.Effect{approvals.UpdateCard{TicketID: ticketID}}, tr.Effects)
 }
+
+func TestACardIsRenderedAgainOnlyWhenTheTicketMovedOnMeanwhile(t *testing.T) {
+	t.Parallel()
+	x, now := submit(t, planOf(stage("peer", set(1, "team"))), office()), after(time.Minute)
+	fresh, err := x.Notified(worker, approvals.Card{Channel: "C1", TS: "1.2", Version: x.Version}, now)
+	require.NoError(t, err)
+	require.Empty(t, fresh.Effects, "the card shows the ticket as it is")
+	stale, err := x.Notified(worker, approvals.Card{Channel: "C1", TS: "1.2", Version: x.Version - 1}, now)
+	require.NoError(t, err)
+	require.Equal(t, []approvals.Effect{approvals.UpdateCard{TicketID: x.ID}}, stale.Effects)
+}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"runtime/pprof"
 
 	"countersign/db"
@@ -60,6 +61,7 @@ A minimal configuration:
 func (c serveCmd) Run(env environment) (err error) {
 	log := c.logger(env.stderr)
 	slog.SetDefault(log)
+	collectLess(env.getenv)
 	stopProfile, err := profile(c.CPUProfile)
 	if err != nil {
 		return err
@@ -98,6 +100,14 @@ func (c serveCmd) Run(env environment) (err error) {
 		slog.String("public_url", config.Server.PublicURL), slog.String("policy", config.Digest[:12]),
 		slog.Bool("workers", c.Workers), slog.String("version", version))
 	return s.run(env.ctx)
+}
+
+// collectLess trades some memory for CPU: the live heap is a few megabytes, and collecting
+// it each time it doubles took a tenth of the time of a submit. GOGC, when set, is obeyed.
+func collectLess(getenv func(string) string) {
+	if getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
 }
 
 // profile samples the CPU until the returned function is called; with no file it does
