@@ -27,7 +27,7 @@ func (p *devParts) announce(w io.Writer, asJSON bool) {
 	_, _ = fmt.Fprintf(w, `
 Countersign is running.
 
-  Slack (click here)   %s
+  Slack (click here)   %s/#U02BO/C01BILLING        you are bo; choose somebody else at the bottom left
   API                  %s        document: %s/openapi.yaml
   demo upstream        %s        calls it got: %s/calls
   demo receiver        %s        callbacks it got: %s/received

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"countersign/slack/emulator"
+)
+
+// channel is where the demo policy asks.
+const channel = "C01BILLING"
+
+// people are the Slack ids of the demo.
+var people = map[string]string{
+	"ana": "U02ANA", "bo": "U02BO", "chen": "U02CHEN", "dev": "U02DEV", "eva": "U02EVA", "gus": "U02GUEST",
+}
+
+// The buttons of a card and the input of the deny dialog.
+const (
+	approve = "cs.approve"
+	deny    = "cs.deny"
+)
+
+// showLimit is how long Slack may take to show what has happened.
+const showLimit = 10 * time.Second
+
+// workspace is the Slack emulator, driven as its page does.
+type workspace struct {
+	http doer
+	base string
+}
+
+func (w *workspace) state(ctx context.Context) (emulator.Snapshot, error) {
+	return fetch[emulator.Snapshot](ctx, w.http, http.MethodGet, w.base+"/_emulator/state?limit=10000", nil)
+}
+
+// shown is a ticket's id as people see it.
+func shown(id string) string { return id[:8] + "…" + id[len(id)-4:] }
+
+// cards returns the cards of a ticket, oldest first, without what is in their threads.
+func (w *workspace) cards(ctx context.Context, id string) ([]emulator.Message, error) {
+	s, err := w.state(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []emulator.Message
+	for _, c := range s.Channels {
+		for _, m := range c.Messages {
+			if m.ThreadTS == "" && strings.Contains(m.Text, shown(id)) {
+				out = append(out, m)
+			}
+		}
+	}
+	return out, nil
+}
+
+// card waits for a ticket's newest card to be the nth and to have buttons or not.
+func (w *workspace) card(ctx context.Context, id string, nth int, buttons bool) (m emulator.Message, err error) {
+	var all []emulator.Message
+	err = until(ctx, showLimit, func(ctx context.Context) (bool, error) {
+		all, err = w.cards(ctx, id)
+		if err != nil || len(all) < nth {
+			return false, err
+		}
+		m = all[nth-1]
+		return len(m.Buttons) > 0 == buttons, nil
+	})
+	if err != nil {
+		return m, fmt.Errorf("wait for card %d of %s (there are %d; this one: %q): %w", nth, id, len(all), m.Text, err)
+	}
+	return m, nil
+}
+
+// click presses a button on a card and confirms.
+func (w *workspace) click(ctx context.Context, who string, card emulator.Message, button string) (emulator.Seen, error) {
+	return fetch[emulator.Seen](ctx, w.http, http.MethodPost, w.base+"/_emulator/click", emulator.Action{
+		User: people[who], Channel: card.Channel, TS: card.TS, ActionID: button, Confirm: true,
+	})
+}
+
+// giveReason submits the deny dialog.
+func (w *workspace) giveReason(ctx context.Context, who, view, reason string) (emulator.Seen, error) {
+	return fetch[emulator.Seen](ctx, w.http, http.MethodPost, w.base+"/_emulator/views/"+view+"/submit", map[string]any{
+		"user": people[who], "values": map[string]map[string]string{"reason": {"v": reason}},
+	})
+}
+
+// told returns what only this person has been shown.
+func (w *workspace) told(ctx context.Context, who string) (out []string, err error) {
+	s, err := w.state(ctx)
+	for _, m := range s.Ephemerals {
+		if m.EphemeralTo == people[who] {
+			out = append(out, m.Text)
+		}
+	}
+	return out, err
+}
+
+// invite brings somebody into the channel.
+func (w *workspace) invite(ctx context.Context, who string) error {
+	s, err := w.state(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range s.Channels {
+		if c.ID == channel {
+			c.Members = append(c.Members, people[who])
+			_, err := fetch[any](ctx, w.http, http.MethodPost, w.base+"/_emulator/channels", c.Channel)
+			return err
+		}
+	}
+	return errors.New("there is no channel " + channel)
+}
