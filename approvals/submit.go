@@ -99,6 +99,9 @@ func Accept(s Submission, plan Plan, dir Directory) (Accepted, error) {
 	if err := s.check(); err != nil {
 		return Accepted{}, err
 	}
+	if s.Callback != nil && len(s.Callback.Events) == 0 {
+		s.Callback = &Callback{URL: s.Callback.URL} // one form of none, whatever it went through
+	}
 	plan = plan.freeze(dir.Owners[s.Caller], dir.known(s.OnBehalfOf))
 	if err := plan.Check(dir); err != nil {
 		return Accepted{}, err

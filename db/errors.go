@@ -49,6 +49,13 @@ func classify(err error) error {
 	return err
 }
 
+// notMigrated recognises a database without our tables, or where the service's role has
+// no way to them.
+func notMigrated(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42501")
+}
+
 func unavailable(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {

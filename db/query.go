@@ -149,6 +149,8 @@ func (s *Store) Ready(ctx context.Context) error {
 	var dirty bool
 	err := s.pool.QueryRow(ctx, `SELECT version, dirty FROM schema_migrations`).Scan(&version, &dirty)
 	switch {
+	case notMigrated(err):
+		return errors.New("the database has no schema of Countersign: run countersign migrate")
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case dirty || version < migrations.Latest:

@@ -73,7 +73,10 @@ func (r *row) ticket() approvals.Ticket {
 		t.Metadata = nil
 	}
 	if r.callbackURL != nil {
-		t.Callback = &approvals.Callback{URL: *r.callbackURL, Events: r.events}
+		t.Callback = &approvals.Callback{URL: *r.callbackURL}
+		if len(r.events) > 0 {
+			t.Callback.Events = r.events
+		}
 	}
 	for i := range t.Decisions {
 		t.Decisions[i].At = t.Decisions[i].At.UTC()

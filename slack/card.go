@@ -219,12 +219,20 @@ func (v View) votes(verdict approvals.Verdict) (out []string) {
 	return out
 }
 
+// orPage says where else the request can be seen, when there is such a place.
+func (v View) orPage() string {
+	if v.PublicURL == "" {
+		return ""
+	}
+	return ", or looked at on " + v.link("its page")
+}
+
 // effect says in plain words what Approve does, or why it is not offered.
 func (v View) effect(shown exhibit) string {
 	text := "Nothing has been sent. "
 	switch missing := v.Tally.Needed - v.Tally.Have - 1; {
 	case !shown.complete:
-		return text + "*This request cannot be approved from here:* " + shown.obstacle + ". It can be denied, or looked at on " + v.link("its page") + "."
+		return text + "*This request cannot be approved from here:* " + shown.obstacle + ". It can be denied" + v.orPage() + "."
 	case v.Stage+1 < len(v.Ticket.Plan.Stages):
 		text += "Approving counts for this stage; it is sent once, when the last stage is complete."
 	case missing > 0:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -20,11 +21,11 @@ import (
 )
 
 type devCmd struct {
-	Port     int        `help:"First of four ports on 127.0.0.1: API, Slack page, demo upstream, demo receiver. 0 picks free ones." default:"8080"`
-	Dir      string     `help:"Data directory, kept between starts. Default: 'dev' in the usual place for data." placeholder:"DIR"`
-	Fresh    bool       `help:"Start over: drop the tickets and keys of earlier starts first."`
-	JSON     bool       `help:"Print the addresses and keys as one JSON line, then one JSON line per event."`
-	LogLevel slog.Level `help:"Least level to log on stderr." default:"warn" env:"LOG_LEVEL"`
+	Port     int    `help:"First of four ports on 127.0.0.1: API, Slack page, demo upstream, demo receiver. 0 picks free ones." default:"8080"`
+	Dir      string `help:"Data directory, kept between starts. Default: 'dev' in the usual place for data." placeholder:"DIR"`
+	Fresh    bool   `help:"Start over: drop the tickets and keys of earlier starts first."`
+	JSON     bool   `help:"Print the addresses and keys as one JSON line, then one JSON line per event."`
+	LogLevel string `help:"Least level to log on stderr: debug, info, warn (default) or error (or $LOG_LEVEL)." placeholder:"LEVEL"`
 }
 
 // Help is shown below the flags.
@@ -58,7 +59,10 @@ type devAddresses struct{ Listen, API, Slack, Upstream, Callback string }
 
 // Run starts the demo and stays until it is told to stop.
 func (c devCmd) Run(env environment) (err error) {
-	log := logFlags{LogLevel: c.LogLevel, LogFormat: "auto"}.logger(env.stderr)
+	log, err := logFlags{LogLevel: cmp.Or(c.LogLevel, env.getenv("LOG_LEVEL"), "warn")}.logger(env)
+	if err != nil {
+		return err
+	}
 	slog.SetDefault(log)
 	ctx, cancel := context.WithCancel(env.ctx)
 	defer cancel()
@@ -66,7 +70,13 @@ func (c devCmd) Run(env environment) (err error) {
 	if p.dir, err = c.prepareDir(env); err != nil {
 		return err
 	}
-	if p.secrets, err = loadDevSecrets(filepath.Join(p.dir, "keys.json")); err != nil {
+	// The database first: holding it, nobody else uses this directory.
+	url, stop, err := embeddedDatabase(env, p.dir, c.Fresh, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	if p.secrets, err = loadDevSecrets(p.statePath(), c.Fresh); err != nil {
 		return err
 	}
 	if err := p.open(ctx, env, c.Port, log); err != nil {
@@ -77,11 +87,6 @@ func (c devCmd) Run(env environment) (err error) {
 	if err != nil {
 		return fmt.Errorf("demo configuration: %w", err)
 	}
-	url, stop, err := embeddedDatabase(env, p.dir, log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stop()) }()
 	if err := repost(ctx, url); err != nil {
 		return err
 	}
@@ -116,7 +121,7 @@ func (c devCmd) prepareDir(env environment) (string, error) {
 		return "", fmt.Errorf("data directory: %w", err)
 	}
 	if c.Fresh {
-		if err := forget(dir); err != nil {
+		if err := mayForget(dir); err != nil {
 			return "", err
 		}
 	}
@@ -126,42 +131,24 @@ func (c devCmd) prepareDir(env environment) (string, error) {
 	return dir, nil
 }
 
-// forget drops what earlier starts left, and only in a directory that an earlier start
-// made: --fresh with a mistyped --dir must not delete somebody's files.
-func forget(dir string) error {
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+// mayForget lets --fresh drop data only in a directory that an earlier start made: a
+// mistyped --dir must not delete somebody's files.
+func mayForget(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) || (err == nil && len(entries) == 0) {
 		return nil
 	}
-	if _, err := os.Stat(filepath.Join(dir, "keys.json")); err != nil {
-		return usageError{fmt.Errorf("--fresh: %s was not made by countersign dev (it has no keys.json), so it is left alone", dir)}
-	}
-	old, err := filepath.Glob(filepath.Join(dir, "pg*"))
-	if err != nil {
-		return fmt.Errorf("--fresh: %w", err)
-	}
-	for _, path := range append(old, filepath.Join(dir, "keys.json")) {
-		if err := os.RemoveAll(path); err != nil {
-			return fmt.Errorf("--fresh: %w", err)
-		}
+	if _, err := readDevSecrets(filepath.Join(dir, stateFile)); err != nil {
+		return usageError{fmt.Errorf("--fresh: %s was not made by countersign dev (it has no %s of ours), so it is left alone", dir, stateFile)}
 	}
 	return nil
 }
 
 // open starts the demo's surroundings on four ports.
 func (p *devParts) open(ctx context.Context, env environment, port int, log *slog.Logger) error {
-	const how = "--port (or --port 0 for free ones)"
-	var listeners []net.Listener
-	for i := range 4 {
-		address := "127.0.0.1:0"
-		if port != 0 {
-			address = fmt.Sprintf("127.0.0.1:%d", port+i)
-		}
-		l, err := listen(ctx, address, how)
-		if err != nil {
-			closeAll(listeners)
-			return err
-		}
-		listeners = append(listeners, l)
+	listeners, err := p.listen(ctx, port)
+	if err != nil {
+		return err
 	}
 	p.listener = listeners[0]
 	p.addresses = devAddresses{
@@ -188,15 +175,44 @@ func (p *devParts) open(ctx context.Context, env environment, port int, log *slo
 	return nil
 }
 
+// listen opens four ports: the ones asked for, or free ones. Free ones are remembered,
+// because open tickets are bound to the upstream's address.
+func (p *devParts) listen(ctx context.Context, port int) ([]net.Listener, error) {
+	if port != 0 {
+		return listenAll(ctx, [4]int{port, port + 1, port + 2, port + 3})
+	}
+	if p.secrets.Ports != [4]int{} {
+		if listeners, err := listenAll(ctx, p.secrets.Ports); err == nil {
+			return listeners, nil
+		}
+	}
+	listeners, err := listenAll(ctx, [4]int{})
+	if err != nil {
+		return nil, err
+	}
+	for i, l := range listeners {
+		p.secrets.Ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return listeners, writeDevSecrets(p.statePath(), p.secrets)
+}
+
+func listenAll(ctx context.Context, ports [4]int) (out []net.Listener, err error) {
+	for _, port := range ports {
+		l, err := listen(ctx, fmt.Sprintf("127.0.0.1:%d", port), "--port (or --port 0 for free ones)")
+		if err != nil {
+			for _, open := range out {
+				_ = open.Close()
+			}
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
 func (p *devParts) close() {
 	p.slack.Close()
 	_ = p.listener.Close()
-}
-
-func closeAll(listeners []net.Listener) {
-	for _, l := range listeners {
-		_ = l.Close()
-	}
 }
 
 // policy renders the demo configuration, leaves a copy where people can read it, and loads
@@ -216,7 +232,11 @@ func (p *devParts) policy() (*policy.Config, error) {
 	return policy.Parse("dev.yaml", []byte(b.String()), p.secrets.getenv)
 }
 
+// stateFile holds the demo's keys and ports.
+const stateFile = "keys.json"
+
 func (p *devParts) configPath() string { return filepath.Join(p.dir, "dev.yaml") }
+func (p *devParts) statePath() string  { return filepath.Join(p.dir, stateFile) }
 
 // demoTimeout bounds the demo servers' exchanges.
 const demoTimeout = 30 * time.Second

@@ -21,16 +21,30 @@ type devSecrets struct {
 	BotToken       string `json:"slack_bot_token"`
 	SigningSecret  string `json:"slack_signing_secret"`
 	UpstreamToken  string `json:"upstream_token"`
+	// Ports are the free ones that --port 0 found, in use again at the next start.
+	Ports [4]int `json:"ports"`
 }
 
-func loadDevSecrets(path string) (devSecrets, error) {
+// loadDevSecrets reads the demo's keys, or makes new ones the first time and for a fresh
+// start.
+func loadDevSecrets(path string, fresh bool) (devSecrets, error) {
+	if !fresh {
+		s, err := readDevSecrets(path)
+		if err == nil || !errors.Is(err, os.ErrNotExist) {
+			return s, err
+		}
+	}
+	return makeDevSecrets(path)
+}
+
+func readDevSecrets(path string) (devSecrets, error) {
 	var s devSecrets
 	b, err := os.ReadFile(path) //nolint:gosec // our own file in the data directory
-	if errors.Is(err, os.ErrNotExist) {
-		return makeDevSecrets(path)
-	}
 	if err == nil {
 		err = json.Unmarshal(b, &s)
+	}
+	if err == nil && (s.APIKey == "" || s.CallbackSecret == "" || s.SigningSecret == "" || s.UpstreamToken == "") {
+		err = errors.New("it is not a file of countersign dev")
 	}
 	if err != nil {
 		return s, fmt.Errorf("read %s (--fresh makes new keys): %w", path, err)
@@ -48,14 +62,18 @@ func makeDevSecrets(path string) (devSecrets, error) {
 		BotToken: "xoxb-dev-" + hex.EncodeToString(random(12)), SigningSecret: hex.EncodeToString(random(16)),
 		UpstreamToken: hex.EncodeToString(random(16)),
 	}
+	return s, writeDevSecrets(path, s)
+}
+
+func writeDevSecrets(path string, s devSecrets) error {
 	b, err := json.MarshalIndent(s, "", "  ") //nolint:gosec // the demo's own keys, written to a file only its owner can read
 	if err == nil {
 		err = os.WriteFile(path, append(b, '\n'), 0o600)
 	}
 	if err != nil {
-		return devSecrets{}, fmt.Errorf("keep the demo's keys: %w", err)
+		return fmt.Errorf("keep the demo's keys: %w", err)
 	}
-	return s, nil
+	return nil
 }
 
 func random(n int) []byte {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -8,7 +9,7 @@ import (
 )
 
 type migrateCmd struct {
-	DatabaseURL string `help:"Postgres to migrate, as a login that may create tables and roles." env:"MIGRATE_DATABASE_URL,DATABASE_URL" placeholder:"URL"`
+	DatabaseURL string `help:"Postgres to migrate, as a login that may create tables and roles (or $MIGRATE_DATABASE_URL, or $DATABASE_URL)." placeholder:"URL"`
 }
 
 // Help is shown below the flags.
@@ -25,6 +26,7 @@ Processes that migrate at the same time wait for each other. Safe to repeat.`
 }
 
 func (c migrateCmd) Run(env environment) error {
+	c.DatabaseURL = cmp.Or(c.DatabaseURL, env.getenv("MIGRATE_DATABASE_URL"), env.getenv("DATABASE_URL"))
 	if c.DatabaseURL == "" {
 		return usageError{errors.New("give --database-url or set DATABASE_URL")}
 	}

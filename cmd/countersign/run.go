@@ -1,15 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lmittmann/tint"
 
 	"countersign/policy"
@@ -83,7 +86,12 @@ func exitCode(err error, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	_, _ = fmt.Fprintln(stderr, "countersign:", err)
+	text := err.Error()
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		text = strings.Join(strings.Fields(text), " ") // one attempt a line says little more than one line
+	}
+	_, _ = fmt.Fprintln(stderr, "countersign:", text)
 	var problems policy.Problems
 	var usage usageError
 	if errors.As(err, &problems) || errors.As(err, &usage) {
@@ -101,17 +109,26 @@ func (versionCmd) Run(env environment) error {
 
 // logFlags are shared by the commands that run for long.
 type logFlags struct {
-	LogLevel  slog.Level `help:"Least level to log: debug, info, warn or error." default:"info" env:"LOG_LEVEL"`
-	LogFormat string     `help:"text or json; auto is text on a terminal." enum:"auto,text,json" default:"auto" env:"LOG_FORMAT"`
+	LogLevel  string `help:"Least level to log: debug, info (default), warn or error (or $LOG_LEVEL)." placeholder:"LEVEL"`
+	LogFormat string `help:"text or json; without it text on a terminal, else json (or $LOG_FORMAT)." placeholder:"FORMAT"`
 }
 
-func (f logFlags) logger(w io.Writer) *slog.Logger {
-	file, ok := w.(*os.File)
-	terminal := ok && isTerminal(file)
-	if f.LogFormat == "json" || (f.LogFormat == "auto" && !terminal) {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: f.LogLevel}))
+func (f logFlags) logger(env environment) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cmp.Or(f.LogLevel, env.getenv("LOG_LEVEL"), "info"))); err != nil {
+		return nil, usageError{fmt.Errorf("--log-level: %w; it is debug, info, warn or error", err)}
 	}
-	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: f.LogLevel, TimeFormat: time.TimeOnly, NoColor: !terminal}))
+	file, ok := env.stderr.(*os.File)
+	terminal := ok && isTerminal(file)
+	switch format := cmp.Or(f.LogFormat, env.getenv("LOG_FORMAT")); {
+	case format == "json" || (format == "" && !terminal):
+		return slog.New(slog.NewJSONHandler(env.stderr, &slog.HandlerOptions{Level: level})), nil
+	case format == "text" || format == "":
+		options := &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !terminal}
+		return slog.New(tint.NewTextHandler(env.stderr, options)), nil
+	default:
+		return nil, usageError{fmt.Errorf("--log-format: %q is neither text nor json", format)}
+	}
 }
 
 func isTerminal(f *os.File) bool {

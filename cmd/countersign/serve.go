@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 
 type serveCmd struct {
 	logFlags
-	Config     string `help:"Configuration file, or a directory of them." required:"" placeholder:"FILE" env:"COUNTERSIGN_CONFIG"`
+	Config     string `help:"Configuration file, or a directory of them (or $COUNTERSIGN_CONFIG)." placeholder:"FILE"`
 	Listen     string `help:"Address to listen on, instead of server.listen." placeholder:"HOST:PORT"`
 	Workers    bool   `help:"Work jobs in this process. --no-workers makes it an API front only; other processes on the same database then do the work." default:"true" negatable:""`
 	CPUProfile string `help:"Write a CPU profile of the whole run to this file, for go tool pprof." placeholder:"FILE" name:"cpu-profile"`
@@ -59,7 +60,10 @@ A minimal configuration:
 
 // Run serves until it is told to stop.
 func (c serveCmd) Run(env environment) (err error) {
-	log := c.logger(env.stderr)
+	log, err := c.logger(env)
+	if err != nil {
+		return err
+	}
 	slog.SetDefault(log)
 	collectLess(env.getenv)
 	stopProfile, err := profile(c.CPUProfile)
@@ -67,6 +71,9 @@ func (c serveCmd) Run(env environment) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopProfile()) }()
+	if c.Config = cmp.Or(c.Config, env.getenv("COUNTERSIGN_CONFIG")); c.Config == "" {
+		return usageError{errors.New("give --config FILE, or set COUNTERSIGN_CONFIG")}
+	}
 	config, err := policy.Load(c.Config, env.getenv)
 	if err != nil {
 		return err
@@ -76,12 +83,16 @@ func (c serveCmd) Run(env environment) (err error) {
 			c.Config, len(config.Rules), len(config.Callers), len(config.Upstreams), len(config.People))
 		return err
 	}
+	byDefault := config.Server.PublicURL == "" || config.Server.PublicURL == "http://"+config.Server.Listen
 	if c.Listen != "" {
 		config.Server.Listen = c.Listen
 	}
 	listener, err := listen(env.ctx, config.Server.Listen, "server.listen or --listen")
 	if err != nil {
 		return err
+	}
+	if byDefault { // it follows the address that is really listened on
+		config.Server.PublicURL = "http://" + listener.Addr().String()
 	}
 	defer listener.Close() //nolint:errcheck // closed by the server before, or going away
 	databaseURL, stop, err := database(env, config, log)
@@ -149,18 +160,19 @@ func database(env environment, config *policy.Config, log *slog.Logger) (where s
 		return where, func() error { return nil }, nil
 	}
 	log.WarnContext(env.ctx, "no DATABASE_URL: using the embedded Postgres, which lives and dies with this machine's disk")
-	return embeddedDatabase(env, config.Server.DataDir, log)
+	return embeddedDatabase(env, config.Server.DataDir, false, log)
 }
 
-// embeddedDatabase starts Postgres in a data directory and migrates it.
-func embeddedDatabase(env environment, dir string, log *slog.Logger) (string, func() error, error) {
+// embeddedDatabase starts Postgres in a data directory, dropping what was there when fresh,
+// and migrates it.
+func embeddedDatabase(env environment, dir string, fresh bool, log *slog.Logger) (string, func() error, error) {
 	getenv := func(name string) string {
 		if name == "DATABASE_URL" {
 			return "" // decided against before
 		}
 		return env.getenv(name)
 	}
-	pg, err := embedded.Start(env.ctx, embedded.Config{Dir: dir, Logger: log, Getenv: getenv})
+	pg, err := embedded.Start(env.ctx, embedded.Config{Dir: dir, Fresh: fresh, Logger: log, Getenv: getenv})
 	if err != nil {
 		return "", nil, err
 	}

@@ -25,6 +25,9 @@ type Config struct {
 	// Throwaway deletes the data when the server stops, even when it stops because this process was killed.
 	// For tests only. False keeps it.
 	Throwaway bool
+	// Fresh drops the data of earlier starts, of every major, once this process holds the
+	// directory: never under a running server. False keeps it.
+	Fresh bool
 	// TemplateDir is a directory, writable by every user, in which an initialised cluster is kept and from which later
 	// first starts are copied, in a tenth of the time. Used only with Fast. Empty means no template.
 	TemplateDir string

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"time"
 )
 
 // Database is a Postgres ready for connections.
@@ -61,11 +63,17 @@ func (c Config) start(ctx context.Context, base string) (*Database, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve database directory: %w", err)
 	}
-	lock, err := lockBase(base)
+	lock, err := lockBase(ctx, base)
 	if err != nil {
 		return nil, err
 	}
-	db, err := c.startLocked(ctx, base)
+	if c.Fresh {
+		err = forget(ctx, base)
+	}
+	var db *Database
+	if err == nil {
+		db, err = c.startLocked(ctx, base)
+	}
 	if err != nil {
 		_ = lock.Close() // the lock goes with the file; the start's own error is the one to tell
 		return nil, err
@@ -73,6 +81,31 @@ func (c Config) start(ctx context.Context, base string) (*Database, error) {
 	db.lock = lock
 	return db, nil
 }
+
+// forget drops the data under a base directory that this process holds.
+func forget(ctx context.Context, base string) error {
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return fmt.Errorf("drop earlier data: %w", err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !ours.MatchString(e.Name()) {
+			continue
+		}
+		instance := filepath.Join(base, e.Name())
+		if pid, err := postmasterPID(dataDir(instance)); err == nil && alive(pid) && isServer(ctx, pid, dataDir(instance)) {
+			return fmt.Errorf("drop earlier data: the server of a start that was killed still runs on %s (process %d); "+
+				"start once without dropping the data, which stops it", instance, pid)
+		}
+		if err := os.RemoveAll(instance); err != nil {
+			return fmt.Errorf("drop earlier data: %w", err)
+		}
+	}
+	return nil
+}
+
+// ours are the directories that instanceDir names.
+var ours = regexp.MustCompile(`^pg[0-9]+$`)
 
 func (c Config) startLocked(ctx context.Context, base string) (*Database, error) {
 	chosen, err := c.resolve(ctx, base)
@@ -127,10 +160,26 @@ func (d *Database) Done() <-chan struct{} {
 	return d.child.wait()
 }
 
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
 // lockBase takes the directory for this process; the operating system gives it back however the process ends.
-func lockBase(base string) (*os.File, error) {
+//
+// It tries for a moment: a process that another part of the holder is just starting has a
+// copy of the lock until it becomes that program, and so outlives the holder by as much.
+func lockBase(ctx context.Context, base string) (*os.File, error) {
 	path := filepath.Join(base, "lock")
 	lock, err := lockFile(path)
+	for try := 0; errors.Is(err, errLocked) && try < 10 && ctx.Err() == nil; try++ {
+		pause(ctx, 50*time.Millisecond)
+		lock, err = lockFile(path)
+	}
 	if errors.Is(err, errLocked) {
 		return nil, fmt.Errorf("embedded database: %w: another countersign uses %s (%s); stop it, or choose another directory",
 			ErrInUse, base, holder(path))

@@ -194,3 +194,22 @@ func TestStartCancelledHalfwayLeavesNothingRunning(t *testing.T) {
 	require.Empty(t, running)
 	start(t, config)
 }
+
+func TestFreshDropsTheDataAndOnlyThat(t *testing.T) {
+	t.Parallel()
+	config := fast(openDir(t))
+	fresh := config
+	fresh.Fresh = true
+	require.NoError(t, start(t, config).Stop(t.Context()))
+	theirs := filepath.Join(config.Dir, "pgdata")
+	require.NoError(t, os.MkdirAll(theirs, 0o750), "somebody's own directory")
+
+	again := start(t, fresh)
+	require.True(t, again.FirstStart, "the data was dropped")
+	require.DirExists(t, theirs)
+	_, err := embedded.Start(t.Context(), fresh)
+	require.ErrorIs(t, err, embedded.ErrInUse, "never under a running server")
+	require.NoError(t, again.Stop(t.Context()))
+
+	require.False(t, start(t, config).FirstStart, "the refused start dropped nothing")
+}
