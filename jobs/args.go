@@ -80,11 +80,14 @@ func (ExecuteArgs) Kind() string { return kindExecute }
 // Kind names the job and its queue.
 func (DeliverArgs) Kind() string { return kindDeliver }
 
-// InsertOpts says where the job goes and how often it is tried.
-func (NotifyArgs) InsertOpts() river.InsertOpts { return opts(kindNotify, 12) }
+// slackTries outlast some hours without Slack; see NextRetry of the workers.
+const slackTries = 100
 
 // InsertOpts says where the job goes and how often it is tried.
-func (UpdateCardArgs) InsertOpts() river.InsertOpts { return opts(kindUpdateCard, 12) }
+func (NotifyArgs) InsertOpts() river.InsertOpts { return opts(kindNotify, slackTries) }
+
+// InsertOpts says where the job goes and how often it is tried.
+func (UpdateCardArgs) InsertOpts() river.InsertOpts { return opts(kindUpdateCard, slackTries) }
 
 // InsertOpts says where the job goes and how often it is tried.
 func (RemindArgs) InsertOpts() river.InsertOpts { return opts(kindRemind, 12) }

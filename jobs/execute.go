@@ -2,9 +2,13 @@ package jobs
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"countersign/approvals"
@@ -17,8 +21,10 @@ import (
 const (
 	// dialTries is how often a call is tried that provably was not sent.
 	dialTries = 3
-	// beginFor is how long the database is waited for at the one-way door.
-	beginFor = 20 * time.Second
+	// beginFor is how long the database is waited for at the one-way door, finishFor how
+	// long at one try to record what came of the call.
+	beginFor  = 20 * time.Second
+	finishFor = 20 * time.Second
 )
 
 // errNotBegun marks a call that never passed the one-way door.
@@ -30,21 +36,36 @@ type execution struct {
 	id       string
 	epoch    int64
 	upstream policy.Upstream
+	before   time.Time // when an earlier attempt passed the door; zero: none did
 	begun    bool
 	tried    bool  // the door was tried and its commit may be in doubt
 	refused  error // why the door stayed shut
 }
 
-// execute makes the upstream call of a ticket, at most once: claim, then the door of
-// BeginExecution committed before the socket is dialled, then the call, then what came
-// of it.
+// execute makes the upstream call of a ticket that is ready for it.
 func (r *Runner) execute(ctx context.Context, args ExecuteArgs) error {
-	// Registered before the claim, so that the sweeper of this very process never takes
-	// it for one left behind.
-	if _, busy := r.inFlight.LoadOrStore(args.TicketID, true); busy {
+	// Entered before the claim, so that the sweeper of this very process never takes it
+	// for one left behind.
+	if !r.busy.enter(args.TicketID) {
 		return nil
 	}
-	defer r.inFlight.Delete(args.TicketID)
+	left := false
+	defer func() {
+		if !left { // a panic, which River turns into an error
+			r.busy.leave(args.TicketID)
+		}
+	}()
+	for {
+		err := r.executeOnce(ctx, args)
+		if left = !r.busy.more(args.TicketID); left {
+			return err
+		}
+	}
+}
+
+// executeOnce makes the call at most once: claim, then the door of BeginExecution committed
+// before the socket is dialled, then the call, then what came of it.
+func (r *Runner) executeOnce(ctx context.Context, args ExecuteArgs) error {
 	config := r.c.Policy()
 	dir := config.Directory()
 	t, err := r.advance(ctx, args.TicketID, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
@@ -57,13 +78,15 @@ func (r *Runner) execute(ctx context.Context, args ExecuteArgs) error {
 	// A missing upstream keeps the empty digest, which no ticket has: the door then
 	// refuses with a binding violation, which is recorded.
 	upstream, _ := config.Upstream(t.Call.Upstream)
-	x := &execution{r: r, id: t.ID, epoch: t.Epoch, upstream: upstream}
+	x := &execution{r: r, id: t.ID, epoch: t.Epoch, upstream: upstream, before: t.ExecutionStartedAt}
 	outcome := x.call(ctx, t.Call)
 	if !x.begun {
 		return x.notBegun(ctx, t.Call.Upstream)
 	}
 	crashpoint.Hit("execute.answered")
-	return x.finish(ctx, outcome)
+	err = x.finish(ctx, outcome)
+	crashpoint.Hit("execute.recorded")
+	return err
 }
 
 // call sends the request. Only what provably was not sent is tried again.
@@ -75,15 +98,30 @@ func (x *execution) call(ctx context.Context, call approvals.Call) approvals.Out
 	up, req := upstreamOf(x.upstream), requestOf(x.id, call)
 	for try := 1; ; try++ {
 		got := x.r.c.Executor.Do(ctx, up, req, func(*http.Request) error { return x.door(ctx) })
+		if got.ErrorClass == egress.ErrorInvalid && !x.begun {
+			return x.unsendable(ctx, got)
+		}
 		if got.Kind != egress.NotSent || !x.begun || try == dialTries || ctx.Err() != nil {
 			if got.Err != nil && x.begun {
-				x.r.log.WarnContext(ctx, "upstream call did not end well", "ticket_id", x.id,
-					"upstream", up.Name, "outcome", string(got.Kind), "class", got.ErrorClass, "error", got.Err)
+				x.r.log.WarnContext(ctx, "upstream call did not end well", slog.String("ticket_id", x.id),
+					slog.String("upstream", up.Name), slog.String("outcome", string(got.Kind)),
+					slog.String("class", got.ErrorClass), slog.Any("error", got.Err))
 			}
 			return outcomeOf(got, x.r.c.Now())
 		}
 		wait(ctx, time.Second<<(try-1))
 	}
+}
+
+// unsendable ends a ticket whose request cannot be built, by way of the door: it says
+// first whether the reason is a configuration that has changed since the approval. Trying
+// again would be of no use.
+func (x *execution) unsendable(ctx context.Context, got egress.Outcome) approvals.Outcome {
+	x.r.log.WarnContext(ctx, "the request of a ticket cannot be built", slog.String("ticket_id", x.id), slog.Any("error", got.Err))
+	x.begun = x.begin(ctx) == nil
+	return approvals.Outcome{Kind: approvals.NotSent, Problem: &approvals.Problem{
+		Code: "request_invalid", Detail: "the request breaks a rule of the upstream or of HTTP; nothing was sent",
+	}}
 }
 
 // door opens once; further dials of the same execution pass.
@@ -108,7 +146,7 @@ func (x *execution) begin(ctx context.Context) error {
 	dir := x.r.c.Policy().Directory()
 	for {
 		_, err := x.r.advance(deadline, x.id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-			if x.tried && t.State == approvals.Executing && t.Epoch == x.epoch && t.Worker == x.r.id {
+			if x.tried && x.passed(t) {
 				return approvals.Transition{}, nil
 			}
 			return t.BeginExecution(x.epoch, x.r.id, t.Binding(x.upstream.Digest).Digest(), dir, now)
@@ -122,15 +160,26 @@ func (x *execution) begin(ctx context.Context) error {
 	}
 }
 
+// passed reports whether the ticket is past the door under this very claim. A call in
+// doubt is executing before: then it must have passed since.
+func (x *execution) passed(t approvals.Ticket) bool {
+	return t.State == approvals.Executing && t.Epoch == x.epoch && t.Worker == x.r.id && !t.ExecutionStartedAt.Equal(x.before)
+}
+
 // notBegun handles a call that was not made: a refusal by the door is recorded already;
-// anything else frees the claim for another try.
+// anything else frees the claim for another try, after a pause that grows from claim to
+// claim, so that a lasting reason does not fill the audit trail.
 func (x *execution) notBegun(ctx context.Context, upstream string) error {
 	var refusal *approvals.Error
 	if errors.As(x.refused, &refusal) {
-		x.r.log.WarnContext(ctx, "execution refused", "ticket_id", x.id, "upstream", upstream, "code", string(refusal.Code))
+		x.r.log.WarnContext(ctx, "execution refused", slog.String("ticket_id", x.id),
+			slog.String("upstream", upstream), slog.String("code", string(refusal.Code)))
 		return nil
 	}
-	_, err := x.r.advance(context.WithoutCancel(ctx), x.id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+	wait(ctx, time.Second<<min(x.epoch-1, 5))
+	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
+	defer cancel()
+	_, err := x.r.advance(detached, x.id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		return t.Abandon(x.epoch, now)
 	})
 	return errors.Join(errNotBegun, x.refused, err)
@@ -141,16 +190,25 @@ func (x *execution) notBegun(ctx context.Context, upstream string) error {
 func (x *execution) finish(ctx context.Context, outcome approvals.Outcome) error {
 	detached := context.WithoutCancel(ctx)
 	for {
-		_, err := x.r.advance(detached, x.id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-			return t.FinishExecution(x.epoch, x.r.id, outcome, now)
-		})
+		err := x.record(detached, outcome)
 		var refusal *approvals.Error
 		if err == nil || errors.As(err, &refusal) {
 			return nil
 		}
-		x.r.log.ErrorContext(ctx, "cannot record the outcome of a call, trying again", "ticket_id", x.id, "error", err)
+		x.r.log.ErrorContext(ctx, "cannot record the outcome of a call, trying again",
+			slog.String("ticket_id", x.id), slog.Any("error", err))
 		wait(detached, time.Second)
 	}
+}
+
+// record is one try to record the outcome.
+func (x *execution) record(ctx context.Context, outcome approvals.Outcome) error {
+	bounded, cancel := context.WithTimeout(ctx, finishFor)
+	defer cancel()
+	_, err := x.r.advance(bounded, x.id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		return t.FinishExecution(x.epoch, x.r.id, outcome, now)
+	})
+	return err
 }
 
 func upstreamOf(u policy.Upstream) egress.Upstream {
@@ -192,7 +250,7 @@ func outcomeOf(got egress.Outcome, now time.Time) approvals.Outcome {
 func answeredOutcome(got egress.Outcome, now time.Time) approvals.Outcome {
 	out := approvals.Outcome{Kind: approvals.Answered, Success: got.Success, Result: &approvals.Result{
 		ResultSummary: approvals.ResultSummary{
-			Status: got.Status, Size: got.Size, Digest: got.Digest, Truncated: got.Truncated,
+			Status: got.Status, Size: got.Size, Digest: hexDigest(got.Digest), Truncated: got.Truncated,
 			DurationMS: got.Duration.Milliseconds(), ExecutedAt: now.UTC().Truncate(time.Microsecond),
 		},
 		Body: got.Body,
@@ -204,6 +262,15 @@ func answeredOutcome(got egress.Outcome, now time.Time) approvals.Outcome {
 		out.Problem = &approvals.Problem{Code: "upstream_error", Detail: fmt.Sprintf("the upstream answered %d", got.Status)}
 	}
 	return out
+}
+
+// hexDigest spells a content digest (RFC 9530) as all our digests are spelled.
+func hexDigest(field string) string {
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSuffix(strings.TrimPrefix(field, "sha-256=:"), ":"))
+	if err != nil {
+		return field
+	}
+	return hex.EncodeToString(raw)
 }
 
 func wait(ctx context.Context, d time.Duration) {

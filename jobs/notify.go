@@ -11,6 +11,7 @@ import (
 
 	"countersign/approvals"
 	"countersign/db"
+	"countersign/jobs/crashpoint"
 	"countersign/slack"
 )
 
@@ -46,8 +47,13 @@ func (r *Runner) postCard(ctx context.Context, t approvals.Ticket) error {
 		return nil
 	}
 	card, err := r.c.Store.PrepareCard(ctx, t.ID, t.Stage, channel, t.Digest)
-	if err != nil || card.TS != "" {
+	if err != nil {
 		return err
+	}
+	if card.TS != "" {
+		// Posted before: by a try that may have died before it could look whether the
+		// ticket had moved on meanwhile.
+		return r.updateCard(ctx, UpdateCardArgs{TicketID: t.ID})
 	}
 	ref, err := r.c.Slack.Post(ctx, channel, slack.Card(r.view(t, card)), slack.PostOptions{
 		// The same for every try, so that Slack may recognise a second one.
@@ -56,11 +62,12 @@ func (r *Runner) postCard(ctx context.Context, t approvals.Ticket) error {
 	if err != nil {
 		return slackFailure(err)
 	}
+	crashpoint.Hit("notify.posted")
 	if err := r.c.Store.CardPosted(ctx, card.Handle, ref.Channel, ref.TS, t.Version); err != nil {
 		return err
 	}
 	_, err = r.advance(ctx, t.ID, func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return x.Notified(r.id, approvals.Card{Stage: card.Stage, Channel: ref.Channel, TS: ref.TS}, now)
+		return x.Notified(r.id, approvals.Card{Stage: card.Stage, Channel: ref.Channel, TS: ref.TS, Version: t.Version}, now)
 	})
 	return err
 }
@@ -92,17 +99,19 @@ func (r *Runner) postNote(ctx context.Context, t approvals.Ticket, e approvals.E
 }
 
 // updateCard renders every card of a ticket from its present state, and again if the
-// state has changed meanwhile: of two updates that cross, the newer one wins in the end.
+// state has changed meanwhile: of two updates that cross, the newer one wins in the end,
+// because whoever showed an older state shows the newer one again, even if the other
+// update has done so already.
 func (r *Runner) updateCard(ctx context.Context, args UpdateCardArgs) error {
 	if r.c.Slack == nil {
 		return nil
 	}
-	for {
+	for again := false; ; again = true {
 		t, err := r.c.Store.Ticket(ctx, db.Ref{ID: args.TicketID})
 		if err != nil {
 			return err
 		}
-		if err := r.showAll(ctx, t); err != nil {
+		if err := r.showAll(ctx, t, again); err != nil {
 			return err
 		}
 		now, _, err := r.c.Store.Version(ctx, db.Ref{ID: t.ID})
@@ -112,23 +121,38 @@ func (r *Runner) updateCard(ctx context.Context, args UpdateCardArgs) error {
 	}
 }
 
-func (r *Runner) showAll(ctx context.Context, t approvals.Ticket) error {
+// showAll renders the cards of a ticket, without again only those that show an older
+// version. A card that cannot be updated any more, such as one that somebody deleted,
+// keeps none of the others from it.
+func (r *Runner) showAll(ctx context.Context, t approvals.Ticket, again bool) error {
 	cards, err := r.c.Store.Cards(ctx, t.ID)
 	if err != nil {
 		return err
 	}
-	var errs []error
+	var errs, hopeless []error
 	for _, card := range cards {
-		if card.TS == "" || card.Shown >= t.Version {
+		if card.TS == "" || (card.Shown >= t.Version && !again) {
 			continue
 		}
 		err := r.c.Slack.Update(ctx, slack.Ref{Channel: card.PostedTo, TS: card.TS}, slack.Card(r.view(t, card)))
 		if err == nil {
 			err = r.c.Store.CardShown(ctx, card.Handle, t.Version)
 		}
+		if isPermanent(err) {
+			hopeless = append(hopeless, err)
+			continue
+		}
 		errs = append(errs, err)
 	}
-	return slackFailure(errors.Join(errs...))
+	if err := errors.Join(errs...); err != nil {
+		return slackFailure(err)
+	}
+	return slackFailure(errors.Join(hopeless...))
+}
+
+func isPermanent(err error) bool {
+	var e *slack.Error
+	return errors.As(err, &e) && e.Class == slack.Permanent
 }
 
 func (r *Runner) view(t approvals.Ticket, card db.Card) slack.View {

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,13 @@ type Config struct {
 	// Lease is how long a worker may be silent before its claims are taken from it; 0
 	// means 10 s. SweepEvery is the pause between two sweeps; 0 means 1 s.
 	Lease, SweepEvery time.Duration
+	// OverdueGrace is how late a timer may be before the sweeper fires it; 0 means 8 s:
+	// River's scheduler is some seconds late by design.
+	OverdueGrace time.Duration
+	// UnstartedGrace is how long a ticket may be ready to execute, and UndeliveredGrace how
+	// long a callback may be due, without a job before the sweeper makes one; 0 means 15 s
+	// and 45 s, longer than a job needs to be fetched.
+	UnstartedGrace, UndeliveredGrace time.Duration
 	// Executions is how many upstream calls this process makes at once; 0 means 32.
 	Executions int
 	// Now is the clock, for durations and stamps that decide nothing. Required.
@@ -67,13 +75,14 @@ type Config struct {
 
 // Runner works jobs and sweeps.
 type Runner struct {
-	c        Config
-	id       string
-	river    *river.Client[pgx.Tx]
-	log      *slog.Logger
-	inFlight sync.Map // tickets this process is executing
-	stop     context.CancelFunc
-	running  sync.WaitGroup
+	c       Config
+	id      string
+	river   *river.Client[pgx.Tx]
+	log     *slog.Logger
+	busy    busy
+	pulse   pulse
+	stop    context.CancelFunc
+	running sync.WaitGroup
 }
 
 // New makes a runner. Start begins the work.
@@ -81,21 +90,7 @@ func New(c Config) (*Runner, error) {
 	if c.Pool == nil || c.Store == nil || c.Outbox == nil || c.Policy == nil || c.Executor == nil || c.Deliverer == nil || c.Now == nil {
 		return nil, errors.New("jobs.New: Pool, Store, Outbox, Policy, Executor, Deliverer and Now are required")
 	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	if c.Schedule == nil {
-		c.Schedule = egress.DefaultSchedule()
-	}
-	if c.Lease == 0 {
-		c.Lease = 10 * time.Second
-	}
-	if c.SweepEvery == 0 {
-		c.SweepEvery = time.Second
-	}
-	if c.Executions == 0 {
-		c.Executions = 32
-	}
+	c = c.withDefaults()
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, fmt.Errorf("make worker id: %w", err)
@@ -106,6 +101,22 @@ func New(c Config) (*Runner, error) {
 		return nil, fmt.Errorf("make River client: %w", err)
 	}
 	return r, nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Schedule == nil {
+		c.Schedule = egress.DefaultSchedule()
+	}
+	c.Lease = cmp.Or(c.Lease, 10*time.Second)
+	c.SweepEvery = cmp.Or(c.SweepEvery, time.Second)
+	c.OverdueGrace = cmp.Or(c.OverdueGrace, 8*time.Second)
+	c.UnstartedGrace = cmp.Or(c.UnstartedGrace, 15*time.Second)
+	c.UndeliveredGrace = cmp.Or(c.UndeliveredGrace, 45*time.Second)
+	c.Executions = cmp.Or(c.Executions, 32)
+	return c
 }
 
 func (r *Runner) riverConfig() *river.Config {
@@ -141,7 +152,7 @@ func (r *Runner) workers() *river.Workers {
 
 // Start begins to work, beat and sweep. ctx ending does not stop it; Stop does.
 func (r *Runner) Start(ctx context.Context) error {
-	if err := r.c.Store.Heartbeat(ctx, r.id); err != nil {
+	if err := r.heartbeat(ctx); err != nil {
 		return fmt.Errorf("first heartbeat: %w", err)
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -160,7 +171,11 @@ func (r *Runner) Start(ctx context.Context) error {
 // Stop takes no more jobs, lets those under way finish, and retires the worker. When
 // ctx ends first, what is in flight is cut off: a call without an answer is recorded as
 // outcome_unknown, and claims left behind are found by the sweeper of another process.
+// A runner that was never started stops at once.
 func (r *Runner) Stop(ctx context.Context) error {
+	if r.stop == nil {
+		return nil
+	}
 	err := r.river.Stop(ctx)
 	if err != nil {
 		cut, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -204,34 +219,16 @@ type slowWorker[A river.JobArgs] struct{ worker[A] }
 // Timeout bounds the job.
 func (w *slowWorker[A]) Timeout(*river.Job[A]) time.Duration { return executeTimeout }
 
-// NextRetry spaces the attempts of a job that failed: seconds, not River's quartic wait.
+// maxRetryWait is the longest wait between two attempts of a job that failed.
+const maxRetryWait = 5 * time.Minute
+
+// NextRetry spaces the attempts of a job that failed: seconds that double up to minutes,
+// not River's quartic wait.
 func (w *worker[A]) NextRetry(job *river.Job[A]) time.Time {
-	return time.Now().Add(min(time.Second<<min(job.Attempt, 6), time.Minute)) //nolint:forbidigo // River's clock
+	return time.Now().Add(min(time.Second<<min(job.Attempt, 10), maxRetryWait)) //nolint:forbidigo // River's clock
 }
 
 // advance is Store.Advance for a verb that needs nothing else.
 func (r *Runner) advance(ctx context.Context, id string, verb db.Decide) (approvals.Ticket, error) {
 	return r.c.Store.Advance(ctx, db.Ref{ID: id}, verb)
-}
-
-// beat says that this process is alive, three times a lease.
-func (r *Runner) beat(ctx context.Context) {
-	every(ctx, r.c.Lease/3, func() {
-		if err := r.c.Store.Heartbeat(ctx, r.id); err != nil && ctx.Err() == nil {
-			r.log.WarnContext(ctx, "heartbeat failed", "worker", r.id, "error", err)
-		}
-	})
-}
-
-func every(ctx context.Context, d time.Duration, f func()) {
-	t := time.NewTicker(d)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			f()
-		}
-	}
 }

@@ -4,15 +4,24 @@ package crashpoint
 
 import (
 	"os"
+	"sync"
 	"syscall"
 )
 
+var stopped sync.Once
+
 // Hit kills the process with SIGKILL when the environment variable CRASH names this
-// point. Only builds with the tag faultinject do so; a test sees to it that the ordinary
-// binary does not hold it.
+// point; with CRASH_SIGNAL=STOP it is stopped there instead, once, until somebody sends
+// SIGCONT. Only builds with the tag faultinject do so; a test sees to it that the
+// ordinary binary does not hold it.
 func Hit(point string) {
-	if os.Getenv("CRASH") == point {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {} // dead before the next instruction counts
+	if os.Getenv("CRASH") != point {
+		return
 	}
+	if os.Getenv("CRASH_SIGNAL") == "STOP" {
+		stopped.Do(func() { _ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) })
+		return
+	}
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {} // dead before the next instruction counts
 }
