@@ -15,7 +15,7 @@ func (b *busy) enter(id string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, taken := b.again[id]; taken {
-		b.again[id] = false
+		b.again[id] = true
 		return false
 	}
 	if b.again == nil {
