@@ -45,6 +45,8 @@ func Open(ctx context.Context, c PoolConfig) (*pgxpool.Pool, error) {
 	for name, value := range map[string]string{
 		"application_name": "countersign", "timezone": "UTC", "statement_timeout": "30s",
 		"lock_timeout": "10s", "idle_in_transaction_session_timeout": "30s",
+		// A peer that vanished without a word must not hold its locks for hours.
+		"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 	} {
 		cfg.ConnConfig.RuntimeParams[name] = value
 	}

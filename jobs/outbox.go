@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
 
 	"countersign/approvals"
 )
@@ -29,7 +30,8 @@ func NewOutbox() (*Outbox, error) {
 const fewJobs = 8
 
 // Enqueue inserts a job for each effect, many of them with River's fast bulk insert.
-// Several updates of one ticket's cards become one.
+// Several updates of one ticket's cards become one. A timer becomes a job when it is due:
+// until then it waits in its ticket's row, see [Runner.alarmForever].
 func (o *Outbox) Enqueue(ctx context.Context, tx pgx.Tx, effects []approvals.Effect) error {
 	params := make([]river.InsertManyParams, 0, len(effects))
 	updates := make(map[string]bool)
@@ -40,6 +42,9 @@ func (o *Outbox) Enqueue(ctx context.Context, tx pgx.Tx, effects []approvals.Eff
 			}
 			updates[u.TicketID] = true
 		}
+		if waits(e) {
+			continue
+		}
 		params = append(params, job(e))
 	}
 	if len(params) == 0 {
@@ -49,6 +54,42 @@ func (o *Outbox) Enqueue(ctx context.Context, tx pgx.Tx, effects []approvals.Eff
 		return fmt.Errorf("insert %d jobs: %w", len(params), err)
 	}
 	return nil
+}
+
+// waits reports whether an effect is a timer with an hour of its own.
+func waits(effect approvals.Effect) bool {
+	switch e := effect.(type) {
+	case approvals.RemindAt:
+		return !e.At.IsZero()
+	case approvals.EscalateAt:
+		return !e.At.IsZero()
+	case approvals.ExpireAt:
+		return !e.At.IsZero()
+	case approvals.Notify, approvals.UpdateCard, approvals.Execute, approvals.Deliver:
+	}
+	return false
+}
+
+// ring inserts jobs for timers that are due, unless the same job is already waiting or
+// under way. One that is done does not count: had it done its work, the timer would not
+// be due.
+func (o *Outbox) ring(ctx context.Context, tx pgx.Tx, timers []approvals.Effect) error {
+	params := make([]river.InsertManyParams, 0, len(timers))
+	for _, e := range timers {
+		p := job(e)
+		p.InsertOpts.UniqueOpts = river.UniqueOpts{ByArgs: true, ByState: unfinished}
+		params = append(params, p)
+	}
+	if _, err := o.client.InsertManyTx(ctx, tx, params); err != nil {
+		return fmt.Errorf("insert %d timers: %w", len(params), err)
+	}
+	return nil
+}
+
+// unfinished are the states of a job that has yet to be done.
+var unfinished = []rivertype.JobState{
+	rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
+	rivertype.JobStateRunning, rivertype.JobStateScheduled,
 }
 
 func (o *Outbox) insert(ctx context.Context, tx pgx.Tx, params []river.InsertManyParams) error {

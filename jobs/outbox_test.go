@@ -102,13 +102,14 @@ func TestJobArgumentsAreIdsAndSmall(t *testing.T) {
 	}
 }
 
-func TestTimersBecomeJobsAtTheirTime(t *testing.T) {
+func TestTimersWaitInTheirTicketAndRetriesAsJobs(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	at := wallClock().Add(time.Hour).Truncate(time.Microsecond)
 	w.enqueue(oneOfEach(at)...)
 	scheduled := w.number(`SELECT count(*) FROM river_job WHERE state = 'scheduled' AND scheduled_at = $1`, at)
-	require.Equal(t, 5, scheduled, "remind, escalate, expire, execute, deliver")
+	require.Equal(t, 2, scheduled, "execute, deliver")
+	require.Zero(t, w.number(`SELECT count(*) FROM river_job WHERE kind IN ('remind', 'escalate', 'expire')`))
 	require.Equal(t, 2, w.number(`SELECT count(*) FROM river_job WHERE state = 'available'`), "notify, update_card")
 }
 

@@ -58,8 +58,10 @@ type Config struct {
 	// Lease is how long a worker may be silent before its claims are taken from it; 0
 	// means 10 s. SweepEvery is the pause between two sweeps; 0 means 1 s.
 	Lease, SweepEvery time.Duration
-	// OverdueGrace is how late a timer may be before the sweeper fires it; 0 means 8 s:
-	// River's scheduler is some seconds late by design.
+	// AlarmEvery is the pause between two looks for due timers; 0 means 250 ms.
+	AlarmEvery time.Duration
+	// OverdueGrace is how late a timer may be before the sweeper fires it itself; 0 means
+	// 8 s, longer than its job needs.
 	OverdueGrace time.Duration
 	// UnstartedGrace is how long a ticket may be ready to execute, and UndeliveredGrace how
 	// long a callback may be due, without a job before the sweeper makes one; 0 means 15 s
@@ -112,6 +114,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Lease = cmp.Or(c.Lease, 10*time.Second)
 	c.SweepEvery = cmp.Or(c.SweepEvery, time.Second)
+	c.AlarmEvery = cmp.Or(c.AlarmEvery, 250*time.Millisecond)
 	c.OverdueGrace = cmp.Or(c.OverdueGrace, 8*time.Second)
 	c.UnstartedGrace = cmp.Or(c.UnstartedGrace, 15*time.Second)
 	c.UndeliveredGrace = cmp.Or(c.UndeliveredGrace, 45*time.Second)
@@ -158,6 +161,7 @@ func (r *Runner) Start(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
 	r.running.Go(func() { r.beat(background) })
+	r.running.Go(func() { r.alarmForever(background) })
 	r.running.Go(func() { r.sweepForever(background) })
 	r.running.Go(func() { r.forgetForever(background) })
 	if err := r.river.Start(context.WithoutCancel(ctx)); err != nil {

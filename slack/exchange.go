@@ -35,7 +35,9 @@ func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = resp.Body.Close() }()
+	// The body that came off the wire, not the one put in its place below.
+	wire := resp.Body
+	defer func() { _ = wire.Close() }()
 	raw, err := readAnswer(resp)
 	if err != nil {
 		return nil, err
