@@ -40,7 +40,6 @@ func (l leakChecked) Run() int {
 	}
 	code := l.m.Run()
 	if code == 0 {
-		// A timer of net/http's client that ends by itself at the client's timeout.
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, "goroutines left:", err)
 			code = 1
