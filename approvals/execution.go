@@ -143,7 +143,7 @@ func (t Ticket) BeginExecution(epoch int64, worker, digest string, dir Directory
 		return c.violated(digest), refuse(CodeDigestMismatch, "what would be sent is not what was approved")
 	}
 	c.record(EventExecuting, Executing, Data{Epoch: epoch, Worker: worker, Digest: digest})
-	c.updateCard()
+	// No card is rendered for this: it says "approved" already, and the outcome follows.
 	return c.done(), nil
 }
 

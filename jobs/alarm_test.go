@@ -27,7 +27,7 @@ func TestTimersFireSoonAfterTheyAreDue(t *testing.T) {
 			if x.State != approvals.Expired {
 				return false
 			}
-			require.Less(t, x.FinishedAt.Sub(x.ExpiresAt), 4*time.Second, "how late it fired")
+			require.Less(t, x.FinishedAt.Sub(x.ExpiresAt), 2*time.Second, "how late it fired")
 			return true
 		})
 	}

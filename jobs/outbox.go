@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
@@ -77,6 +78,8 @@ func (o *Outbox) ring(ctx context.Context, tx pgx.Tx, timers []approvals.Effect)
 	params := make([]river.InsertManyParams, 0, len(timers))
 	for _, e := range timers {
 		p := job(e)
+		// At once: given an hour, even a past one, River would leave it to its scheduler.
+		p.InsertOpts.ScheduledAt = time.Time{}
 		p.InsertOpts.UniqueOpts = river.UniqueOpts{ByArgs: true, ByState: unfinished}
 		params = append(params, p)
 	}

@@ -26,11 +26,18 @@ func (b *bench) lifecycle(ctx context.Context) error {
 		return err
 	}
 	submitted := make(map[string]time.Time)
+	if err := b.timers(ctx, p); err != nil {
+		return err
+	}
 	clicks := b.startClicking(ctx, p)
 	if err := b.paced(ctx, p, submitted); err != nil {
 		return err
 	}
 	finished := b.awaitCallbacks(len(submitted))
+	complete, err := b.sustained(ctx, p)
+	if err != nil {
+		return err
+	}
 	close(clicks.stop)
 	clicks.wg.Wait()
 	if err := p.stop(); err != nil {
@@ -41,7 +48,101 @@ func (b *bench) lifecycle(ctx context.Context) error {
 		return err
 	}
 	b.reportLifecycle(submitted, approved, finished)
+	y, err := b.yardstick(ctx, 32)
+	if err != nil {
+		return err
+	}
+	atLeast(b.out, "complete_ratio", complete/y.tps, 0.12, "x", fmt.Sprintf("%.0f whole tickets a second, %d in flight: submit, card, two approvals, call, callback", complete, b.conns))
 	return b.withWorkers(ctx)
+}
+
+// timers measures how late deadlines fire: tickets that nobody decides, by the audit
+// trail's own times.
+func (b *bench) timers(ctx context.Context, p *process) error {
+	c, err := dial(ctx, p.addr)
+	if err != nil {
+		return err
+	}
+	defer c.c.Close()
+	const tickets = 200
+	for i := range tickets {
+		if status, body, err := c.roundTrip(p.submitMethod("POST", fmt.Sprintf("timer-%d", i), b.world.receiver)); err != nil || status != 202 {
+			return fmt.Errorf("submit: %d %s: %w", status, body, err)
+		}
+	}
+	conn, err := pgx.Connect(ctx, b.postgres.URL.Reveal())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	var late []time.Duration
+	for deadline := time.Now().Add(20 * time.Second); len(late) < tickets && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		rows, err := conn.Query(ctx, `SELECT e.at - t.expires_at FROM audit_events e JOIN tickets t ON t.id = e.ticket_id WHERE e.type = 'ticket.expired'`)
+		if err != nil {
+			return err
+		}
+		if late, err = pgx.CollectRows(rows, pgx.RowTo[time.Duration]); err != nil {
+			return err
+		}
+	}
+	atMost(b.out, "timer_late_p99", ms(quantile(sorted(late), .99)), 1500, "ms", fmt.Sprintf("%d of %d deadlines fired", len(late), tickets))
+	b.world.drainCards()
+	return nil
+}
+
+// sustained keeps as many tickets in flight as there are connections, each submitted when
+// the callback of the one before it has come, and returns how many were completed a
+// second.
+func (b *bench) sustained(ctx context.Context, p *process) (float64, error) {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var firstErr error
+	var done int
+	began := time.Now()
+	end := began.Add(b.duration)
+	for n := range b.conns {
+		wg.Go(func() {
+			completed, err := b.liveUntil(ctx, p, end, fmt.Sprintf("sustained-%d", n))
+			mu.Lock()
+			defer mu.Unlock()
+			done += completed
+			if err != nil && firstErr == nil {
+				firstErr = err
+			}
+		})
+	}
+	wg.Wait()
+	return float64(done) / time.Since(began).Seconds(), firstErr
+}
+
+func (b *bench) liveUntil(ctx context.Context, p *process, end time.Time, label string) (completed int, err error) {
+	c, err := dial(ctx, p.addr)
+	if err != nil {
+		return 0, err
+	}
+	defer c.c.Close()
+	for i := 0; time.Now().Before(end) && ctx.Err() == nil; i++ {
+		status, body, err := c.roundTrip(p.submitRequest(fmt.Sprintf("%s-%d", label, i), b.world.receiver))
+		if err != nil || status != 202 {
+			return completed, fmt.Errorf("submit: %d %s: %w", status, body, err)
+		}
+		var ticket struct {
+			ID string `json:"id"`
+		}
+		if err := json.Unmarshal(body, &ticket); err != nil {
+			return completed, err
+		}
+		for !b.world.wasCalled(ticket.ID) {
+			if time.Now().After(end.Add(20 * time.Second)) {
+				return completed, fmt.Errorf("ticket %s was never completed", ticket.ID)
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		if time.Now().Before(end) {
+			completed++
+		}
+	}
+	return completed, nil
 }
 
 // withWorkers measures submits while every card, timer and update is worked in the same

@@ -58,9 +58,13 @@ func (c *conn) roundTrip(request string) (int, []byte, error) {
 
 // submitRequest is a submit of about the size that the yardstick's ticket has.
 func (p *process) submitRequest(idempotencyKey, callback string) string {
-	body := fmt.Sprintf(`{"upstream":"billing","method":"DELETE","path":"/customers/42","headers":{"Accept":"application/json"},`+
+	return p.submitMethod("DELETE", idempotencyKey, callback)
+}
+
+func (p *process) submitMethod(method, idempotencyKey, callback string) string {
+	body := fmt.Sprintf(`{"upstream":"billing","method":"%s","path":"/customers/42","headers":{"Accept":"application/json"},`+
 		`"body":{"reason":"%s"},"justification":"customer asked for erasure, case 991","callback":{"url":"%s/hook"},"metadata":{"case":"991"}}`,
-		strings.Repeat("x", 600), callback)
+		method, strings.Repeat("x", 600), callback)
 	return fmt.Sprintf("POST /v1/tickets HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"+
 		"Idempotency-Key: %s\r\nContent-Length: %d\r\n\r\n%s", p.addr, p.key, idempotencyKey, len(body), body)
 }

@@ -79,6 +79,25 @@ func (w *world) serveReceiver(rw http.ResponseWriter, r *http.Request) {
 	w.called[event.Data.TicketID] = now
 }
 
+// wasCalled reports whether the callback of a ticket has come.
+func (w *world) wasCalled(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, ok := w.called[id]
+	return ok
+}
+
+// drainCards forgets the cards nobody has pressed.
+func (w *world) drainCards() {
+	for {
+		select {
+		case <-w.cards:
+		default:
+			return
+		}
+	}
+}
+
 // serveSlack takes posts and updates. The handle is read out of the card's first button.
 func (w *world) serveSlack(rw http.ResponseWriter, r *http.Request) {
 	rw.Header().Set("Content-Type", "application/json")
@@ -116,6 +135,10 @@ egress: {callbacks: {allow_loopback: true, allow_http: true}}
 rules:
   - name: two
     match: {upstream: billing, methods: [DELETE]}
+    stages: [{name: security, need: [{from: [security], approvals: 2}]}]
+  - name: short
+    match: {upstream: billing, methods: [POST]}
+    expires_in: 2s
     stages: [{name: security, need: [{from: [security], approvals: 2}]}]
 `, listen, listen, w.slack, team, app, w.receiver, w.upstream), env
 }
