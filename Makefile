@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PKGS     ?= ./...
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .PHONY: help
 help: ## List the targets
@@ -12,7 +13,8 @@ help: ## List the targets
 .PHONY: dev
 dev: ## Try everything on this machine: database, Slack emulator, demo upstream and receiver
 	@scripts/ensure-postgres
-	go run ./cmd/countersign dev $(ARGS)
+	@go build -o bin/countersign ./cmd/countersign # go run would call every Ctrl-C a failure
+	@bin/countersign dev $(ARGS)
 
 .PHONY: test
 test: ## Run the whole test suite, the crash tests and the smoke test
@@ -60,4 +62,4 @@ verify: generate ## Fail when generated files or go.mod are not current
 
 .PHONY: build
 build: ## Build a stripped binary into bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/countersign ./cmd/countersign
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/countersign ./cmd/countersign

@@ -110,7 +110,7 @@ func (w *walker) object(t reflect.Type, at string, depth int) error {
 			return syntaxFailure(err)
 		}
 		name, _ := token.(string)
-		place := at + "/" + escapePointer(name)
+		place := below(at, name)
 		if err := w.checkString(name, before, place); err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func (w *walker) array(t reflect.Type, at string, depth int) error {
 		elem = t.Elem()
 	}
 	for i := 0; w.dec.More(); i++ {
-		if err := w.value(elem, at+"/"+strconv.Itoa(i), depth); err != nil {
+		if err := w.value(elem, below(at, strconv.Itoa(i)), depth); err != nil {
 			return err
 		}
 	}
@@ -180,6 +180,12 @@ func (w *walker) report(at, detail string) {
 	if len(w.items) < maxItems {
 		w.items = append(w.items, ProblemItem{Pointer: cut(at, maxEcho), Detail: detail})
 	}
+}
+
+// below is the place of a member or element. It is no longer than what is ever shown of
+// it: whole, the place of each of many members would repeat a name of half a megabyte.
+func below(at, name string) string {
+	return cut(at+"/"+escapePointer(cut(name, maxEcho)), maxEcho)
 }
 
 func quote(s string) string { return strconv.Quote(cut(s, 64)) }

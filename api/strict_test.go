@@ -3,8 +3,10 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -71,6 +73,29 @@ func TestFingerprintIsOfTheMeaningNotTheSpelling(t *testing.T) {
 	}
 	for _, pair := range other {
 		require.NotEqual(t, fingerprint(pair[0]), fingerprint(pair[1]), "%s and %s", pair[0], pair[1])
+	}
+}
+
+// A quadratic reader takes half a minute for this one.
+func TestManyMembersBelowALongNameAreReadInNoTime(t *testing.T) {
+	t.Parallel()
+	members := make([]string, 60_000)
+	for i := range members {
+		members[i] = fmt.Sprintf(`"%x":1`, i)
+	}
+	raw := []byte(withBody(`{"` + strings.Repeat("k", 400_000) + `":{` + strings.Join(members, ",") + `}}`))
+	read := make(chan error, 1)
+	go func() {
+		_, _, err := api.DecodeSubmit(raw)
+		read <- err
+	}()
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	select {
+	case err := <-read:
+		require.NoError(t, err)
+	case <-deadline.C:
+		t.Fatal("a body of a megabyte is still being read after 10 s")
 	}
 }
 

@@ -12,6 +12,11 @@ import (
 // inside the callback. Larger ones are fetched from the result endpoint.
 const CallbackInlineLimit = 16 << 10
 
+// CallbackLimit is the size, in bytes, of the largest callback that is sent. JSON spells some
+// bytes in six, so that an answer and its headers may take many times their size: one that
+// would not fit is left out, or its upstream could keep the caller from being told at all.
+const CallbackLimit = 256 << 10
+
 // callbackBody is the payload of a callback, as the API contract has it.
 type callbackBody struct {
 	Type      EventType    `json:"type"`
@@ -89,7 +94,14 @@ func CallbackPayload(t Ticket, e Event, r *Result, base string) ([]byte, error) 
 			data.ResultOmitted = &reason
 		}
 	}
-	return json.Marshal(callbackBody{Type: e.Type, Timestamp: e.At.UTC(), Data: data})
+	body := callbackBody{Type: e.Type, Timestamp: e.At.UTC(), Data: data}
+	out, err := json.Marshal(body)
+	if err != nil || len(out) <= CallbackLimit || data.Result == nil {
+		return out, err
+	}
+	reason := "too_large"
+	body.Data.Result, body.Data.ResultOmitted = nil, &reason
+	return json.Marshal(body)
 }
 
 // Links returns the addresses of a ticket below base, with or without its last slash.

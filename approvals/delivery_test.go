@@ -186,3 +186,19 @@ func TestACardIsRenderedAgainOnlyWhenTheTicketMovedOnMeanwhile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []approvals.Effect{approvals.UpdateCard{TicketID: x.ID}}, stale.Effects)
 }
+
+func TestAnAnswerThatWouldNotFitNeverKeepsTheCallerFromBeingTold(t *testing.T) {
+	t.Parallel()
+	hostile := answer(200)
+	hostile.Result.Body = bytes.Repeat([]byte("<"), approvals.CallbackInlineLimit)
+	for range 4 {
+		hostile.Result.Headers = append(hostile.Result.Headers, approvals.Header{Name: "Link", Value: strings.Repeat("<", 8000)})
+	}
+	tr, err := executing(t, nil).FinishExecution(1, worker, hostile, after(3*time.Minute))
+	require.NoError(t, err)
+	got, err := approvals.CallbackPayload(tr.Ticket, tr.Events[0], tr.Result, "https://countersign.example.com")
+	require.NoError(t, err)
+	require.LessOrEqual(t, len(got), approvals.CallbackLimit)
+	require.Contains(t, string(got), `"state":"succeeded"`)
+	require.Contains(t, string(got), `"result":null,"result_omitted":"too_large"`)
+}

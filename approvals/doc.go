@@ -18,6 +18,10 @@
 //	 └ allow ► approved ── claim + fence ─► executing ─► succeeded | failed | outcome_unknown
 //	 └ deny  ► denied
 //
+// An approved ticket that is not begun can still be cancelled, expire, fail (what would be
+// sent is not what was approved) or go back to pending (an approval no longer stands).
+// outcome_unknown becomes succeeded or failed when evidence comes late. See [Legal].
+//
 // # Verbs, events, effects
 //
 // Every change is a verb: a method of Ticket that takes the facts it needs (who, what,

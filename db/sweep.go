@@ -79,14 +79,20 @@ func (s *Store) Exclusively(ctx context.Context, name string, f func(context.Con
 		return classify(err)
 	}
 	// Unlocked even when ctx has ended; should that fail, the connection goes and the
-	// lock with it.
+	// lock with it. Bounded, because a network that swallows everything would otherwise
+	// keep this process from ever taking another turn.
 	defer func() {
-		if _, err := conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(hashtextextended($1, 0))`, key); err != nil {
-			_ = conn.Conn().Close(context.WithoutCancel(ctx))
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
+		defer cancel()
+		if _, err := conn.Exec(last, `SELECT pg_advisory_unlock(hashtextextended($1, 0))`, key); err != nil {
+			_ = conn.Conn().Close(last)
 		}
 	}()
 	return f(ctx)
 }
+
+// unlockTimeout bounds giving back a lock.
+const unlockTimeout = 2 * time.Second
 
 // Due lists tickets whose timer has come, the longest waiting first, with what is needed
 // to say which timer it is: no headers, bodies or decisions.

@@ -151,11 +151,19 @@ func (s *Store) announce(ctx context.Context) {
 		case <-timer.C:
 		}
 		for _, payload := range s.watch.payloads() {
-			if _, err := s.pool.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, payload); err != nil && ctx.Err() == nil {
+			if err := s.notify(ctx, payload); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "cannot announce changes; other processes will look for themselves", slog.Any("error", err))
 			}
 		}
 	}
+}
+
+// notify is bounded: what it says is of no use any more once the others have looked.
+func (s *Store) notify(ctx context.Context, payload string) error {
+	ctx, cancel := context.WithTimeout(ctx, lookAgain)
+	defer cancel()
+	_, err := s.pool.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, payload)
+	return err
 }
 
 func (w *watch) payloads() []string {

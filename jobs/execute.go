@@ -211,6 +211,19 @@ func (x *execution) record(ctx context.Context, outcome approvals.Outcome) error
 	return err
 }
 
+// CheckUpstreams reports every upstream of a configuration that no call could be sent to:
+// its own rules are checked when it is loaded, those of egress here. Without it the first
+// to learn of a mistake would be those whose approved call fails.
+func CheckUpstreams(config *policy.Config) error {
+	var errs []error
+	for _, u := range config.Upstreams {
+		if err := egress.CheckUpstream(upstreamOf(u)); err != nil {
+			errs = append(errs, fmt.Errorf("upstream %q: %w", u.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func upstreamOf(u policy.Upstream) egress.Upstream {
 	out := egress.Upstream{
 		Name: u.Name, BaseURL: u.BaseURL, Timeout: u.Timeout, MaxResponseBytes: u.MaxResponseBytes,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -72,7 +73,9 @@ func (r *Runner) postCard(ctx context.Context, t approvals.Ticket) error {
 	return err
 }
 
-// postNote posts below the card of the event's stage: edits notify nobody.
+// postNote posts below the card of the event's stage: edits notify nobody. Where the stage
+// has no card, because Slack would not take it, whatever was wrong may have been put right
+// since: the card itself is posted, or nobody would ever be asked.
 func (r *Runner) postNote(ctx context.Context, t approvals.Ticket, e approvals.Event) error {
 	if *e.Data.Stage != t.Stage {
 		return nil // about a stage that is over
@@ -81,8 +84,12 @@ func (r *Runner) postNote(ctx context.Context, t approvals.Ticket, e approvals.E
 	if err != nil {
 		return err
 	}
+	shown := func(c db.Card) bool { return c.Stage == t.Stage && c.TS != "" }
+	if !slices.ContainsFunc(cards, shown) {
+		return r.postCard(ctx, t)
+	}
 	for _, card := range cards {
-		if card.Stage != t.Stage || card.TS == "" {
+		if !shown(card) {
 			continue
 		}
 		v, options := r.view(t, card), slack.PostOptions{ThreadTS: card.TS}

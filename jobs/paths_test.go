@@ -166,8 +166,8 @@ func TestATimerThatComesEarlyComesBackAndOneThatComesTwiceDoesNothing(t *testing
 	})
 	require.Equal(t, approvals.Pending, w.ticket(id).State)
 	w.awaitState(id, approvals.Expired)
-	eventually(t, "the second one ends, too", func() bool {
-		return w.number(`SELECT count(*) FROM river_job WHERE kind IN ('expire', 'remind') AND state = 'completed'`) == 3
+	eventually(t, "the others end, too", func() bool { // there is one more when the alarm rang first
+		return w.number(`SELECT count(*) FROM river_job WHERE kind IN ('expire', 'remind') AND state <> 'completed'`) == 0
 	})
 	require.Equal(t, 1, count(w.requireWhole(id), approvals.EventExpired))
 }

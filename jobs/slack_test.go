@@ -228,6 +228,21 @@ func TestCardIsPostedWhenSlackIsBack(t *testing.T) {
 	w.requireWhole(id)
 }
 
+func TestCardThatSlackRefusedIsPostedWhenTheTicketIsNextSpokenOf(t *testing.T) {
+	t.Parallel()
+	w, space := setup(t), newWorkspace(t)
+	space.AddFault(emulator.Fault{Method: "chat.postMessage", Kind: emulator.ErrorReply, Error: "not_in_channel"})
+	w.run(withSlack(space.client()))
+	id := w.submit(call{plan: func(p *approvals.Plan) { p.Stages[0].RemindEvery = time.Second }}).ID
+	all := space.await("the card", func(all []emulator.Message) bool { return len(all) > 0 })
+	require.Contains(t, all[0].Text, "Approval needed")
+	require.Empty(t, all[0].ThreadTS)
+	w.await(id, "notified", func(approvals.Ticket) bool { return count(w.events(id), approvals.EventNotified) == 1 })
+	w.decide(id, "ana", approvals.Approve)
+	w.awaitTold(id, approvals.Succeeded, approvals.CallbackDelivered)
+	w.requireWhole(id)
+}
+
 func TestSlackThatAsksToWaitIsWaitedForAndItsCardsActOnOneTicket(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)

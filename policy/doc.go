@@ -23,4 +23,8 @@
 // form, split at "/", each segment unescaped for comparison, so that %2F never makes a
 // second segment. A path that servers may read in two ways (dot segments, empty segments,
 // broken escapes) meets no rule and is denied, so that no rule can be bypassed by spelling.
+// Nor by a slash at the end: a rule that asks people or denies also holds for its paths with
+// one, where a later rule would let them pass. Letters count as they are: /Customers is
+// another path, even if the upstream thinks otherwise; such an upstream's last rule must not
+// allow what earlier ones guard.
 package policy

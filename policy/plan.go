@@ -36,9 +36,25 @@ func (c *Config) Plan(caller Caller, onBehalfOf string, call approvals.Call) app
 	case !plain:
 		plan.Reason = badPath
 	default:
-		c.fill(&plan, c.rules.first(call.Upstream, call.Method, caller.Name, path))
+		c.fill(&plan, c.ruleFor(call, caller, path))
 	}
 	return plan
+}
+
+// ruleFor returns the index of the rule that a call meets, negative for none. To many
+// servers /customers/42/ is /customers/42, so a rule that asks people or denies also holds
+// for its paths with a slash at their end, where a later rule would let them pass. A rule
+// that allows holds for what it says only.
+func (c *Config) ruleFor(call approvals.Call, caller Caller, path []string) int {
+	exact, last := c.rules.first(call.Upstream, call.Method, caller.Name, path), len(path)-1
+	if last == 0 || path[last] != "" {
+		return exact
+	}
+	without := c.rules.first(call.Upstream, call.Method, caller.Name, path[:last])
+	if without >= 0 && without < exact && c.Rules[without].Action != approvals.ActionAllow {
+		return without
+	}
+	return exact
 }
 
 // fill copies what a rule demands into a plan; i is its index, negative for none.

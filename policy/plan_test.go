@@ -176,6 +176,26 @@ func TestNoSpellingOfAPathGetsRoundARule(t *testing.T) {
 	}
 }
 
+func TestASlashAtTheEndNeverGetsRoundARuleThatAsksOrDenies(t *testing.T) {
+	t.Parallel()
+	ask := "stages: [{name: s, need: [{from: [bo], approvals: 1}]}]"
+	c := ruled(t,
+		"{name: ping, action: allow, match: {path: /ping}}",
+		"{name: one, "+ask+", match: {path: \"/customers/{id}\"}}",
+		"{name: list, "+ask+", match: {path: /customers}}",
+		"{name: admin, action: deny, match: {path: \"/admin/{rest...}\"}}",
+		"{name: rest, action: allow, match: {methods: [GET]}}",
+	)
+	for path, want := range map[string]string{
+		"/customers/42": "one", "/customers/42/": "one", "/customers": "list", "/customers/": "list",
+		"/admin/": "admin", "/admin/users/": "admin", "/ping": "ping", "/ping/": "rest", "/": "rest", "/a/": "rest",
+	} {
+		require.Equal(t, want, plan(t, c, "bot", "GET", path).Rule, path)
+	}
+	require.Empty(t, plan(t, c, "bot", "DELETE", "/ping/").Rule, "what no rule allows is not allowed by its other spelling")
+	require.Empty(t, plan(t, c, "bot", "DELETE", "/customers/42/7/").Rule)
+}
+
 func TestOwnersAndThePersonBehindTheCallAreExcluded(t *testing.T) {
 	t.Parallel()
 	c := ruled(t, "{name: all, stages: [{name: s, need: [{from: [bo], approvals: 1}]}], match: {}}")

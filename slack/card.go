@@ -113,7 +113,7 @@ func (v View) who() string {
 		text += " for <@" + id + ">"
 	}
 	stage, _ := v.stage()
-	text += " · policy " + code(t.Plan.Rule, roomName) + " · *" + v.place() + "*"
+	text += " · rule " + code(t.Plan.Rule, roomName) + " · *" + v.place() + "*"
 	return text + " (" + mrkdwn(stage.Name, roomName) + ", " + v.quorum() + ")"
 }
 
@@ -149,7 +149,7 @@ func (v View) quorum() string {
 			n++
 		}
 	}
-	return fmt.Sprintf("%d of %d people", v.Tally.Needed, n)
+	return fmt.Sprintf("%d of %s", v.Tally.Needed, plural(n, "person", "people"))
 }
 
 // words shows what the requester wrote besides the call. It is false when some of it does

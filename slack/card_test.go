@@ -160,7 +160,7 @@ func TestTheEffectIsSaidInPlainWords(t *testing.T) {
 		"expired":           ":hourglass: Nobody decided in time. Nothing was sent. Callback not delivered yet.",
 		"succeeded":         ":white_check_mark: Approved by <@U02BO> and <@U02CHEN>. Upstream answered *200* in 312 ms. Callback not delivered yet.",
 		"failed":            ":x: Approved by <@U02BO> and <@U02CHEN>. Upstream answered *503* in 312 ms, which counts as a failure. Callback not delivered yet.",
-		"allowed_by_policy": ":hourglass_flowing_sand: Allowed by policy `read-only` without anybody's approval. It is about to be sent, once.",
+		"allowed_by_policy": ":hourglass_flowing_sand: Allowed by rule `read-only` without anybody's approval. It is about to be sent, once.",
 		"stage_complete":    ":white_check_mark: Stage 1 is complete, approved by <@U02DEV>. Stage 2 of 2 (security) is being asked. Nothing has been sent.",
 	} {
 		require.Equal(t, want, block(slack.Card(all[name]), "out").(*slackgo.SectionBlock).Text.Text, name)

@@ -77,7 +77,7 @@ func (v View) approvers(counts func(approvals.Decision) bool) (out []string) {
 func (v View) approved() string {
 	by := v.approvers(func(approvals.Decision) bool { return true })
 	if len(by) == 0 {
-		return "Allowed by policy " + code(v.Ticket.Plan.Rule, roomName) + " without anybody's approval."
+		return "Allowed by rule " + code(v.Ticket.Plan.Rule, roomName) + " without anybody's approval."
 	}
 	return "Approved by " + list(by, " and ") + "."
 }
@@ -110,7 +110,7 @@ func (v View) denied() string {
 		}
 	}
 	if len(by) == 0 {
-		return ":no_entry: Denied by policy " + code(v.Ticket.Plan.Rule, roomName) + ". Nothing was sent."
+		return ":no_entry: Denied by rule " + code(v.Ticket.Plan.Rule, roomName) + ". Nothing was sent."
 	}
 	return ":no_entry: Denied by " + list(by, " and ") + ". Nothing was sent."
 }

@@ -48,7 +48,7 @@ func (v View) obstacle(e *exhibiting) string {
 	case t.Binding(t.Plan.UpstreamDigest).Digest() != t.Digest:
 		return "what is shown does not have the fingerprint of what was submitted"
 	case !e.clear:
-		return "its policy hides parts of it that cannot be told from the rest, so all of it is hidden"
+		return "its rule hides parts of it that cannot be told from the rest, so all of it is hidden"
 	case e.full:
 		return "it is too long to be shown here in full"
 	}

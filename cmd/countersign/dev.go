@@ -22,7 +22,7 @@ import (
 
 type devCmd struct {
 	Port     int    `help:"First of four ports on 127.0.0.1: API, Slack page, demo upstream, demo receiver. 0 picks free ones." default:"8080"`
-	Dir      string `help:"Data directory, kept between starts. Default: 'dev' in the usual place for data." placeholder:"DIR"`
+	Dir      string `help:"Data directory, kept between starts. Default: /var/lib/countersign/dev for root, else countersign/dev in the user's data directory." placeholder:"DIR"`
 	Fresh    bool   `help:"Start over: drop the tickets and keys of earlier starts first."`
 	JSON     bool   `help:"Print the addresses and keys as one JSON line, then one JSON line per event."`
 	LogLevel string `help:"Least level to log on stderr: debug, info, warn (default) or error (or $LOG_LEVEL)." placeholder:"LEVEL"`

@@ -77,7 +77,8 @@ func (p *printer) event(e approvals.Event) {
 		_ = json.NewEncoder(p.w).Encode(e)
 		return
 	}
-	_, _ = fmt.Fprintf(p.w, "%s  %s  %-26s %s\n", e.At.Local().Format(time.TimeOnly), short(e.TicketID), e.Type, words(e))
+	line := fmt.Sprintf("%s  %s  %-26s %s", e.At.Local().Format(time.TimeOnly), short(e.TicketID), e.Type, words(e))
+	_, _ = fmt.Fprintln(p.w, strings.TrimRight(line, " "))
 }
 
 func (p *printer) callback(c demoCallback, at time.Time) {
@@ -110,21 +111,36 @@ func words(e approvals.Event) string {
 	case approvals.EventNotified:
 		return fmt.Sprintf("card for stage %d is in Slack", d.Card.Stage+1)
 	case approvals.EventDecided:
-		return fmt.Sprintf("%s: %s (stage %d, %d of %d) %s", d.Decision.Person, d.Decision.Verdict, d.Decision.Stage+1, d.Tally.Have, d.Tally.Needed, quoted(d.Decision.Comment))
+		return decisionWords(d)
 	case approvals.EventStageCompleted:
 		return fmt.Sprintf("stage %d is met", *d.Stage+1)
 	case approvals.EventEscalated:
-		return fmt.Sprintf("no decision after %s: %s may decide too", d.Tier.After, strings.Join(d.Tier.To, ", "))
+		too := " too"
+		if d.Tier.Mode == approvals.ModeReplace {
+			too = " instead"
+		}
+		return fmt.Sprintf("no decision after %s: %s may decide%s", d.Tier.After, strings.Join(d.Tier.To, ", "), too)
 	case approvals.EventReminded:
 		return fmt.Sprintf("reminder %d", d.Number)
 	case approvals.EventRefused:
 		return fmt.Sprintf("%s tried to %s: %s", e.Actor.Name, d.Refusal.Tried, d.Refusal.Message)
+	case approvals.EventClaimed:
+		return "a worker has taken it; nothing is sent yet"
 	case approvals.EventExecuting:
 		return "calling the upstream now, once"
 	case approvals.EventCallbackDelivered, approvals.EventCallbackFailed, approvals.EventCallbackExhausted:
 		return fmt.Sprintf("attempt %d, status %d %s", d.Delivery.Number, d.Delivery.Status, d.Delivery.Error)
 	}
 	return outcomeWords(d)
+}
+
+func decisionWords(d approvals.Data) string {
+	have, needed := d.Tally.Have, d.Tally.Needed
+	if d.Decision.Verdict == approvals.Deny {
+		have, needed = d.Tally.Denials, d.Tally.DenialsNeeded
+	}
+	return fmt.Sprintf("%s: %s (stage %d, %d of %d) %s",
+		d.Decision.Person, d.Decision.Verdict, d.Decision.Stage+1, have, needed, quoted(d.Decision.Comment))
 }
 
 func outcomeWords(d approvals.Data) string {

@@ -18,8 +18,9 @@ func (migrateCmd) Help() string {
 which owns nothing. In production, migrate as the owner and let the service log in as a
 member of that role:
 
-  MIGRATE_DATABASE_URL=postgres://owner@db/countersign  countersign migrate
-  psql -c "CREATE ROLE gate LOGIN PASSWORD '…' IN ROLE countersign_app"
+  export MIGRATE_DATABASE_URL=postgres://owner@db/countersign
+  countersign migrate
+  psql "$MIGRATE_DATABASE_URL" -c "CREATE ROLE gate LOGIN PASSWORD '…' IN ROLE countersign_app"
   DATABASE_URL=postgres://gate@db/countersign  countersign serve --config countersign.yaml
 
 Processes that migrate at the same time wait for each other. Safe to repeat.`
@@ -28,7 +29,7 @@ Processes that migrate at the same time wait for each other. Safe to repeat.`
 func (c migrateCmd) Run(env environment) error {
 	c.DatabaseURL = cmp.Or(c.DatabaseURL, env.getenv("MIGRATE_DATABASE_URL"), env.getenv("DATABASE_URL"))
 	if c.DatabaseURL == "" {
-		return usageError{errors.New("give --database-url or set DATABASE_URL")}
+		return usageError{errors.New("give --database-url, or set MIGRATE_DATABASE_URL or DATABASE_URL")}
 	}
 	from, to, err := db.Migrate(env.ctx, c.DatabaseURL)
 	if err != nil {

@@ -109,7 +109,8 @@ func TestServeCheckReadsTheConfigurationAndNothingElse(t *testing.T) {
 	path := settings{}.file(t)
 	r := command(t, servingEnv("postgres://x@127.0.0.1:1/x"), "serve", "--check", "--config", path)
 	require.Equal(t, 0, r.code, r.stderr)
-	require.Equal(t, path+" is in order: 2 rules, 1 callers, 1 upstreams, 2 people\n", r.stdout.String())
+	require.Equal(t, path+" is in order: rules 2, callers 1, upstreams 1, people 2\n"+
+		"it has no slack section: nobody will be asked, and calls that need an approval will expire\n", r.stdout.String())
 }
 
 func TestTheConfigurationOfTheHelpTextIsInOrder(t *testing.T) {
@@ -118,7 +119,9 @@ func TestTheConfigurationOfTheHelpTextIsInOrder(t *testing.T) {
 	require.True(t, found)
 	text = strings.ReplaceAll(text, "<countersign keys new>", strings.Repeat("ab", 32))
 	text = strings.ReplaceAll(text, "\n  ", "\n")
-	r := command(t, servingEnv(""), "serve", "--check", "--config", write(t, "help.yaml", text))
+	env := servingEnv("")
+	env["PAYROLL_CALLBACK_SECRET"] = callbackSecret
+	r := command(t, env, "serve", "--check", "--config", write(t, "help.yaml", text))
 	require.Equal(t, 0, r.code, r.stderr)
 }
 

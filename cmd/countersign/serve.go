@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 	"countersign/db"
 	"countersign/db/embedded"
 	"countersign/egress"
+	"countersign/jobs"
 	"countersign/policy"
 )
 
@@ -44,7 +46,8 @@ A minimal configuration:
     team_ids: [T0123456]
     app_id: A0123456
   callers:
-    - {name: payroll-bot, key_sha256: <countersign keys new>, owners: [ana], upstreams: [billing]}
+    - {name: payroll-bot, key_sha256: <countersign keys new>, owners: [ana], upstreams: [billing],
+       callbacks: {origins: ["https://payroll.example.com"], secret: env:PAYROLL_CALLBACK_SECRET}}
   people:
     - {name: ana, slack: U02ANA}
     - {name: bo, slack: U02BO}
@@ -78,10 +81,11 @@ func (c serveCmd) Run(env environment) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := jobs.CheckUpstreams(config); err != nil {
+		return usageError{err}
+	}
 	if c.Check {
-		_, err = fmt.Fprintf(env.stdout, "%s is in order: %d rules, %d callers, %d upstreams, %d people\n",
-			c.Config, len(config.Rules), len(config.Callers), len(config.Upstreams), len(config.People))
-		return err
+		return report(env.stdout, c.Config, config)
 	}
 	byDefault := config.Server.PublicURL == "" || config.Server.PublicURL == "http://"+config.Server.Listen
 	if c.Listen != "" {
@@ -111,6 +115,17 @@ func (c serveCmd) Run(env environment) (err error) {
 		slog.String("public_url", config.Server.PublicURL), slog.String("policy", config.Digest[:12]),
 		slog.Bool("workers", c.Workers), slog.String("version", version))
 	return s.run(env.ctx)
+}
+
+// report says what a configuration that is in order holds, and what it lacks.
+func report(w io.Writer, name string, config *policy.Config) error {
+	text := fmt.Sprintf("%s is in order: rules %d, callers %d, upstreams %d, people %d\n",
+		name, len(config.Rules), len(config.Callers), len(config.Upstreams), len(config.People))
+	if !config.Slack.Configured() {
+		text += "it has no slack section: nobody will be asked, and calls that need an approval will expire\n"
+	}
+	_, err := io.WriteString(w, text)
+	return err
 }
 
 // collectLess trades some memory for CPU: the live heap is a few megabytes, and collecting
