@@ -169,11 +169,11 @@ func (t Ticket) bound(digest string) bool {
 // violated ends the ticket because what would be sent is not what was approved. A ticket
 // in doubt stays in doubt: an earlier attempt may have gone out.
 func (c *change) violated(digest string) Transition {
-	p := &Problem{Code: "binding_violation", Detail: "the request or its upstream changed after approval; nothing was sent"}
+	p := &Problem{Code: "binding_violation", Detail: "the request, its upstream or the policy changed after approval; nothing was sent"}
 	typ, state := EventFailed, Failed
 	if c.ticket.State == Executing {
 		typ, state = EventOutcomeUnknown, OutcomeUnknown
-		p.Detail = "an attempt got no answer, and the request or its upstream has changed since; it was not sent again"
+		p.Detail = "an attempt got no answer, and the request, its upstream or the policy has changed since; it was not sent again"
 	}
 	c.record(typ, state, Data{Epoch: c.ticket.Epoch, Digest: digest, Problem: p})
 	c.updateCard()

@@ -75,9 +75,13 @@ func (r *Runner) executeOnce(ctx context.Context, args ExecuteArgs) error {
 		return err
 	}
 	crashpoint.Hit("execute.claimed")
-	// A missing upstream keeps the empty digest, which no ticket has: the door then
-	// refuses with a binding violation, which is recorded.
-	upstream, _ := config.Upstream(t.Call.Upstream)
+	// An upstream that is missing, or that the policy of today no longer opens, keeps the
+	// empty digest, which no ticket has: the door then refuses with a binding violation,
+	// which is recorded.
+	var upstream policy.Upstream
+	if permitted(config, t) {
+		upstream, _ = config.Upstream(t.Call.Upstream)
+	}
 	x := &execution{r: r, id: t.ID, epoch: t.Epoch, upstream: upstream, before: t.ExecutionStartedAt}
 	outcome := x.call(ctx, t.Call)
 	if !x.begun {
@@ -87,6 +91,25 @@ func (r *Runner) executeOnce(ctx context.Context, args ExecuteArgs) error {
 	err = x.finish(ctx, outcome)
 	crashpoint.Hit("execute.recorded")
 	return err
+}
+
+// permitted reports whether the configuration in force lets the call go ahead as far as it
+// went when it was submitted: its caller is there and may use the upstream, no rule denies
+// it now, and none asks people where none was asked. A change of configuration only ever
+// tightens what is in flight.
+func permitted(config *policy.Config, t approvals.Ticket) bool {
+	caller, ok := config.Caller(t.Caller)
+	if !ok || !config.MayUse(caller, t.Call.Upstream) {
+		return false
+	}
+	switch config.Plan(caller, t.OnBehalfOf, t.Call).Action {
+	case approvals.ActionAllow:
+		return true
+	case approvals.ActionApprove:
+		return t.Plan.Action == approvals.ActionApprove
+	case approvals.ActionDeny:
+	}
+	return false
 }
 
 // call sends the request. Only what provably was not sent is tried again.
