@@ -285,10 +285,43 @@ func TestCancelWhileExecutingIsNotedAndTheTicketEndsAsWhatReallyHappened(t *test
 	require.Equal(t, 1, count(w.requireWhole(id), approvals.EventCancelRequested))
 }
 
-func TestCallerThatIsRemovedIsToldNothingMore(t *testing.T) {
+func TestCallThatTodaysPolicyDoesNotLetThroughIsNotMade(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*shape){
-		"the caller is gone":      func(s *shape) { s.caller = "other-bot" },
+		"the caller is gone":  func(s *shape) { s.caller = "other-bot" },
+		"a rule denies it":    func(s *shape) { s.denied = true },
+		"the upstream is not": func(s *shape) { s.name = "elsewhere" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := setup(t)
+			id := w.approved(call{}).ID
+			w.reload(change)
+			w.run()
+			x := w.await(id, "failed", func(x approvals.Ticket) bool {
+				return x.State == approvals.Failed && x.CallbackState != approvals.CallbackPending
+			})
+			require.Equal(t, "binding_violation", x.Problem.Code)
+			require.Empty(t, w.upstream.requests())
+			w.requireWhole(id)
+		})
+	}
+}
+
+func TestAllowedCallThatNowNeedsPeopleIsNotMade(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	id := w.submit(call{method: http.MethodGet}).ID
+	w.reload(func(s *shape) { s.asked = true })
+	w.run()
+	w.awaitTold(id, approvals.Failed, approvals.CallbackDelivered)
+	require.Empty(t, w.upstream.requests())
+	w.requireWhole(id)
+}
+
+func TestCallerWhoseOriginIsStruckIsToldNothingMore(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*shape){
 		"the origin was struck":   func(s *shape) { s.otherOrigin = true },
 		"the origin is elsewhere": func(s *shape) { s.receiver = "http://127.0.0.1:2" },
 	} {

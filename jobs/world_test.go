@@ -45,6 +45,8 @@ type shape struct {
 	credential         string // "" for env:BILLING_TOKEN
 	otherOrigin        bool   // callbacks go elsewhere now
 	headers            string // the upstream's request_headers; "" for the default
+	denied             bool   // nothing goes through any more
+	asked              bool   // nothing is allowed outright any more
 }
 
 func or(s, otherwise string) string {
@@ -77,14 +79,26 @@ people:
 groups: [{name: security, members: [%[5]s]}]
 upstreams:
   - {name: %[3]s, base_url: "%[6]s", timeout: %[7]dms, idempotent: %[8]t, credentials: {header: Authorization, value: "%[9]s"}%[10]s}
-rules:
+rules:%[11]s
   - {name: read-only, match: {upstream: %[3]s, methods: [GET]}, action: allow}
   - {name: no-patch, match: {upstream: %[3]s, methods: [PATCH]}, action: deny, reason: never}
   - name: ask
     match: {upstream: %[3]s}
     stages: [{name: security, need: [{from: [security], approvals: 1}]}]
 `, or(s.caller, callerName), strings.Repeat("ab", 32), name, origin, or(s.members, "ana, bo, chen"), s.upstream,
-		max(s.timeout, 100*time.Millisecond).Milliseconds(), s.idempotent, or(s.credential, "env:BILLING_TOKEN"), headers)
+		max(s.timeout, 100*time.Millisecond).Milliseconds(), s.idempotent, or(s.credential, "env:BILLING_TOKEN"), headers, s.first(name))
+}
+
+// first is the rule before all others.
+func (s shape) first(upstream string) string {
+	switch {
+	case s.denied:
+		return "\n  - {name: closed, match: {upstream: " + upstream + ", methods: [DELETE]}, action: deny, reason: closed}"
+	case s.asked:
+		return "\n  - {name: asked, match: {upstream: " + upstream + ", methods: [GET], path: \"/{all...}\"}, " +
+			"stages: [{name: security, need: [{from: [security], approvals: 1}]}]}"
+	}
+	return ""
 }
 
 func (s shape) config(tb testing.TB) *policy.Config {

@@ -116,6 +116,10 @@ CREATE TABLE decisions (
     FOREIGN KEY (ticket_id, seq) REFERENCES audit_events (ticket_id, seq) DEFERRABLE INITIALLY DEFERRED
 );
 COMMENT ON TABLE decisions IS 'Who said yes or no to what, one row a person and ticket.';
+COMMENT ON COLUMN decisions.stage IS 'Counted from 0; cards and the API count from 1.';
+COMMENT ON COLUMN decisions.seq IS 'The event in audit_events that recorded it.';
+COMMENT ON COLUMN audit_events.data IS 'The facts of the event; stages in it are counted from 0.';
+COMMENT ON COLUMN tickets.stage IS 'The current stage, counted from 0; cards and the API count from 1.';
 
 CREATE TABLE results (
     ticket_id   text COLLATE "C" NOT NULL REFERENCES tickets (id),
