@@ -95,7 +95,7 @@ func (s shape) first(upstream string) string {
 	case s.denied:
 		return "\n  - {name: closed, match: {upstream: " + upstream + ", methods: [DELETE]}, action: deny, reason: closed}"
 	case s.asked:
-		return "\n  - {name: asked, match: {upstream: " + upstream + ", methods: [GET], path: \"/{all...}\"}, " +
+		return "\n  - {name: asked, match: {upstream: " + upstream + ", methods: [GET], path: \"/customers/{id}\"}, " +
 			"stages: [{name: security, need: [{from: [security], approvals: 1}]}]}"
 	}
 	return ""
