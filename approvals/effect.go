@@ -2,9 +2,10 @@ package approvals
 
 import "time"
 
-// Effect is what must happen next because of a transition. The outbox turns each into
-// a job, in the same transaction as the events. Effects carry ids only: whoever acts on
-// one reads the ticket again first.
+// Effect is what must happen next because of a transition. The outbox turns what is due
+// into jobs, in the same transaction as the events; a timer with an hour of its own waits
+// in the ticket's WakeAt, committed with them, and becomes a job then. Effects carry ids
+// only: whoever acts on one reads the ticket again first.
 //
 //sumtype:decl
 type Effect interface{ effect() }

@@ -6,7 +6,7 @@ import "time"
 const MaxReminders = 20
 
 // next returns the one timer that is due first, or nil. Only the first is ever armed;
-// when it fires it arms the one after it, so that a ticket waits on one job however
+// when it fires it arms the one after it, so that a ticket waits on one time however
 // many tiers it has.
 func (t Ticket) next() Effect {
 	switch t.State { //nolint:exhaustive // final tickets and those being executed have no timer
