@@ -4,9 +4,9 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"strings"
+	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,15 +94,13 @@ func (w *world) settled() {
 func TestUpstreamThatRefusesConnectionsIsTriedThriceAndNothingIsSent(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
-	closed := httptest.NewServer(nil)
-	_, port, err := net.SplitHostPort(strings.TrimPrefix(closed.URL, "http://"))
-	require.NoError(t, err)
-	closed.Close()
+	port := refusingPort(t)
 	resolver, dials := countingResolver(t)
 	w.reload(func(s *shape) { s.upstream = "http://upstream.test:" + port })
 	w.run(func(c *jobs.Config) {
-		c.Executor, err = egress.NewExecutor(egress.ExecutorConfig{Policy: egress.Policy{Resolver: resolver}, Now: wallClock})
+		executor, err := egress.NewExecutor(egress.ExecutorConfig{Policy: egress.Policy{Resolver: resolver}, Now: wallClock})
 		require.NoError(t, err)
+		c.Executor = executor
 	})
 	id := w.approved(call{}).ID
 	x := w.awaitTold(id, approvals.Failed, approvals.CallbackDelivered)
@@ -112,6 +110,21 @@ func TestUpstreamThatRefusesConnectionsIsTriedThriceAndNothingIsSent(t *testing.
 	require.Equal(t, "upstream_unreachable", w.callbacks(id)[0].Data.Error.Code)
 	w.requireEvents(id, approvals.EventCreated, approvals.EventDecided, approvals.EventApproved, approvals.EventClaimed,
 		approvals.EventExecuting, approvals.EventFailed, approvals.EventCallbackDelivered)
+}
+
+// refusingPort is bound and never listened on, so that it refuses connections for as long
+// as the test runs. One that was closed could be given to the server of another test.
+func refusingPort(tb testing.TB) string {
+	tb.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(tb, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	name, err := syscall.Getsockname(fd)
+	require.NoError(tb, err)
+	bound, ok := name.(*syscall.SockaddrInet4)
+	require.True(tb, ok)
+	return strconv.Itoa(bound.Port)
 }
 
 // countingResolver resolves every name to this machine and counts how often it is asked
