@@ -38,6 +38,19 @@ crash: ## Kill a worker at every named point and look at what is left
 	@scripts/ensure-postgres
 	go run ./db/dbtest/testcluster -- go test -timeout 10m -tags faultinject -run Crash -v -count $(or $(CYCLES),1) ./jobs/
 
+.PHONY: races
+races: ## Let two approvers decide at once, N times (default 10000), on a real Postgres
+	@scripts/ensure-postgres
+	RACES=$(or $(N),10000) go run ./db/dbtest/testcluster -- go test -timeout 60m -count 1 -v -run TestTwoApproversAtOnce ./db
+
+.PHONY: sequences
+sequences: ## Compare N random lives of tickets (default 1000000) with the brute-force model; for the night
+	SEQUENCES=$(or $(N),1000000) go test -timeout 600m -count 1 -v -run TestCampaign ./approvals
+
+.PHONY: model
+model: ## Explore every interleaving of workers, sweeper, timers and people, and catch every seeded bug
+	MODEL=full go test -timeout 30m -count 1 -v ./model
+
 .PHONY: bench
 bench: ## Measure against pgbench in the same run: NAME value goal ok|short
 	@scripts/ensure-postgres

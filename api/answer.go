@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -58,12 +59,39 @@ func (a answer) VisitListTicketsResponse(w http.ResponseWriter) error { return a
 // VisitListTicketEventsResponse writes the answer.
 func (a answer) VisitListTicketEventsResponse(w http.ResponseWriter) error { return a.write(w) }
 
-// ticketAnswer renders a ticket with the headers that every answer about one has.
-func (s *Server) ticketAnswer(status int, t approvals.Ticket, dir approvals.Directory) answer {
-	a := answer{status: status, header: make(http.Header), body: s.details(t, dir)}
+// VisitDecideTicketResponse writes the answer.
+func (a answer) VisitDecideTicketResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// VisitAskTicketResponse writes the answer.
+func (a answer) VisitAskTicketResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// VisitAnswerTicketResponse writes the answer.
+func (a answer) VisitAnswerTicketResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// VisitResolveTicketResponse writes the answer.
+func (a answer) VisitResolveTicketResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// VisitExplainCallResponse writes the answer.
+func (a answer) VisitExplainCallResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// ticketAnswer renders a ticket for whoever asks, with the headers that every answer about
+// one has.
+func (s *Server) ticketAnswer(ctx context.Context, x *exchange, status int, t approvals.Ticket) (answer, error) {
+	details := s.details(t, x.config.Directory().At(s.now()))
+	if t.Question == nil && t.Questions > 0 {
+		last, err := s.answered(ctx, t.ID)
+		if err != nil {
+			return answer{}, err
+		}
+		details.Question = question(last)
+	}
+	if x.person.Name != "" {
+		x.hide(&details.TicketSummary, t)
+	}
+	a := answer{status: status, header: make(http.Header), body: details}
 	a.revalidate(t.Version)
 	a.retryAfter(retryAfter(t.State, t.CreatedAt, s.now()))
-	return a
+	return a, nil
 }
 
 // revalidate marks an answer as private to the caller and valid for one version.

@@ -13,10 +13,10 @@ import (
 	"countersign/policy"
 )
 
-// call turns a submit into the call that would be made, and refuses what this caller may
+// call turns a submit into the call that would be made, and refuses what the caller may
 // not ask for and what could not be sent.
-func (o operations) call(x *exchange, body SubmitRequest) (approvals.Call, error) {
-	upstream, err := upstreamOf(x, body)
+func (o operations) call(config *policy.Config, caller policy.Caller, body SubmitRequest) (approvals.Call, error) {
+	upstream, err := upstreamOf(config, caller, body)
 	if err != nil {
 		return approvals.Call{}, err
 	}
@@ -49,10 +49,10 @@ func item(pointer string, err error) ProblemItem {
 
 // upstreamOf answers alike for an upstream that is not open to the caller and one that
 // does not exist: names of upstreams are nobody's business.
-func upstreamOf(x *exchange, body SubmitRequest) (policy.Upstream, error) {
-	upstream, exists := x.config.Upstream(body.Upstream)
-	if !exists || !x.config.MayUse(x.caller, body.Upstream) {
-		allowed := slices.Sorted(slices.Values(x.caller.Upstreams))
+func upstreamOf(config *policy.Config, caller policy.Caller, body SubmitRequest) (policy.Upstream, error) {
+	upstream, exists := config.Upstream(body.Upstream)
+	if !exists || !config.MayUse(caller, body.Upstream) {
+		allowed := slices.Sorted(slices.Values(caller.Upstreams))
 		f := failItems(codeUpstreamNotAllowed, []ProblemItem{{
 			Pointer: "#/upstream", Detail: "no upstream of this name is open to this caller",
 		}})

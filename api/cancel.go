@@ -12,7 +12,7 @@ import (
 // CancelTicket withdraws a call, or notes that its caller would like to.
 func (o operations) CancelTicket(ctx context.Context, r CancelTicketRequestObject) (CancelTicketResponseObject, error) {
 	x := exchangeOf(ctx)
-	ref, err := x.ref(r.ID)
+	ref, err := o.find(ctx, x, r.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -34,9 +34,12 @@ func (o operations) CancelTicket(ctx context.Context, r CancelTicketRequestObjec
 		return nil, fmt.Errorf("cancel ticket %s: %w", ref.ID, withState(err, t.State))
 	}
 	if t.State != approvals.Executing {
-		return o.ticketAnswer(http.StatusOK, t, x.config.Directory()), nil
+		return o.ticketAnswer(ctx, x, http.StatusOK, t)
 	}
-	a := o.ticketAnswer(http.StatusAccepted, t, x.config.Directory())
+	a, err := o.ticketAnswer(ctx, x, http.StatusAccepted, t)
+	if err != nil {
+		return nil, err
+	}
 	a.locate(t.ID)
 	return a, nil
 }
@@ -51,9 +54,10 @@ func changed(t approvals.Ticket) error {
 // withState adds to a refusal the state that is the reason for it, when it is known.
 func withState(err error, state approvals.State) error {
 	f := failureOf(err)
-	if f.code != codeAlreadyFinal && f.code != codeConflict {
-		return err
+	switch f.code {
+	case codeAlreadyFinal, codeConflict, codeExpired, codeStale:
+		f.state = state
+		return f
 	}
-	f.state = state
-	return f
+	return err
 }

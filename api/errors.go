@@ -28,6 +28,14 @@ const (
 	codeUnauthenticated      = "unauthenticated"
 	codeUpstreamNotAllowed   = "upstream_not_allowed"
 	codeUpstreamMethod       = "upstream_method_not_allowed"
+	codeNotACaller           = "not_a_caller"
+	codeNotAPerson           = "not_a_person"
+	codeNotRequester         = "not_requester"
+	codeNotOperator          = "not_operator"
+	codeCallerNotOpen        = "caller_not_open"
+	codeSelfApproval         = "self_approval"
+	codeNotApprover          = "not_approver"
+	codeAway                 = "away"
 	codeNotFound             = "not_found"
 	codeMethodNotAllowed     = "method_not_allowed"
 	codeNotAcceptable        = "not_acceptable"
@@ -35,12 +43,19 @@ const (
 	codeAlreadyFinal         = "already_final"
 	codeNoResult             = "no_result"
 	codeConflict             = "conflict"
+	codeExpired              = "expired"
+	codeAlreadyDecided       = "already_decided"
+	codeNotNeeded            = "not_needed"
+	codeNeededLater          = "needed_later"
+	codeStale                = "stale"
+	codeDigestMismatch       = "digest_mismatch"
 	codePreconditionFailed   = "precondition_failed"
 	codeBodyTooLarge         = "body_too_large"
 	codeUnsupportedMediaType = "unsupported_media_type"
 	codeValidationFailed     = "validation_failed"
 	codeCallInvalid          = "call_invalid"
 	codeCallbackRefused      = "callback_refused"
+	codeCommentRequired      = "comment_required"
 	codePlanUnsatisfiable    = "plan_unsatisfiable"
 	codeKeyReused            = "idempotency_key_reused"
 	codeQuotaExceeded        = "quota_exceeded"
@@ -75,9 +90,17 @@ var problemKinds = map[string]problemKind{
 	codeKeyMissing:           {http.StatusBadRequest, "The Idempotency-Key header is missing", ""},
 	codeKeyInvalid:           {http.StatusBadRequest, "The Idempotency-Key header is not valid", ""},
 	codeBadPageToken:         {http.StatusBadRequest, "The page token is not valid", ""},
-	codeUnauthenticated:      {http.StatusUnauthorized, "A valid API key is needed", ""},
+	codeUnauthenticated:      {http.StatusUnauthorized, "A valid key or token is needed", ""},
 	codeUpstreamNotAllowed:   {http.StatusForbidden, "This caller may not use that upstream", ""},
 	codeUpstreamMethod:       {http.StatusForbidden, "The upstream is not open for that method", ""},
+	codeNotACaller:           {http.StatusForbidden, "Only callers can do that", ""},
+	codeNotAPerson:           {http.StatusForbidden, "Only people can do that", ""},
+	codeNotRequester:         {http.StatusForbidden, "Only the requester's own people can do that", ""},
+	codeNotOperator:          {http.StatusForbidden, "Only operators can do that", ""},
+	codeCallerNotOpen:        {http.StatusForbidden, "Calls of that caller are not yours to explain", ""},
+	codeSelfApproval:         {http.StatusForbidden, "The requester's own people cannot decide", ""},
+	codeNotApprover:          {http.StatusForbidden, "Not an approver of this stage", ""},
+	codeAway:                 {http.StatusForbidden, "Marked as away", ""},
 	codeNotFound:             {http.StatusNotFound, "Not found", ""},
 	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "That method is not allowed here", ""},
 	codeNotAcceptable:        {http.StatusNotAcceptable, "No representation fits the Accept header", ""},
@@ -85,12 +108,19 @@ var problemKinds = map[string]problemKind{
 	codeAlreadyFinal:         {http.StatusConflict, "The ticket has already ended", ""},
 	codeNoResult:             {http.StatusConflict, "The ticket ended without an upstream answer", ""},
 	codeConflict:             {http.StatusConflict, "The ticket has moved on", ""},
+	codeExpired:              {http.StatusConflict, "A deadline has passed", ""},
+	codeAlreadyDecided:       {http.StatusConflict, "Already decided by this person", ""},
+	codeNotNeeded:            {http.StatusConflict, "The approval would not be counted", ""},
+	codeNeededLater:          {http.StatusConflict, "The approval is needed in a later stage", ""},
+	codeStale:                {http.StatusConflict, "That stage is over", ""},
+	codeDigestMismatch:       {http.StatusConflict, "The ticket holds something else", ""},
 	codePreconditionFailed:   {http.StatusPreconditionFailed, "The ticket has changed", ""},
 	codeBodyTooLarge:         {http.StatusRequestEntityTooLarge, "The request body is too large", ""},
 	codeUnsupportedMediaType: {http.StatusUnsupportedMediaType, "The request body must be plain application/json", ""},
 	codeValidationFailed:     {http.StatusUnprocessableEntity, "A value is not acceptable", ""},
 	codeCallInvalid:          {http.StatusUnprocessableEntity, "The call cannot be sent", ""},
 	codeCallbackRefused:      {http.StatusUnprocessableEntity, "The callback URL is refused", ""},
+	codeCommentRequired:      {http.StatusUnprocessableEntity, "A comment is needed", ""},
 	codePlanUnsatisfiable:    {http.StatusUnprocessableEntity, "Nobody could approve this call", ""},
 	codeKeyReused:            {http.StatusUnprocessableEntity, "The Idempotency-Key belongs to another request", ""},
 	codeQuotaExceeded:        {http.StatusTooManyRequests, "A quota is used up", typeQuota},
@@ -177,18 +207,33 @@ func failureOf(err error) *failure {
 	return storeFailure(err)
 }
 
+// domainCodes are the refusals of the domain that clients can cause, each under its own
+// word but one.
+var domainCodes = map[approvals.Code]string{
+	approvals.CodeAlreadyFinal:    codeAlreadyFinal,
+	approvals.CodeConflict:        codeConflict,
+	approvals.CodeExpired:         codeExpired,
+	approvals.CodeAlreadyDecided:  codeAlreadyDecided,
+	approvals.CodeNotNeeded:       codeNotNeeded,
+	approvals.CodeNeededLater:     codeNeededLater,
+	approvals.CodeStale:           codeStale,
+	approvals.CodeDigestMismatch:  codeDigestMismatch,
+	approvals.CodeSelfApproval:    codeSelfApproval,
+	approvals.CodeNotApprover:     codeNotApprover,
+	approvals.CodeAway:            codeAway,
+	approvals.CodeCommentRequired: codeCommentRequired,
+	approvals.CodeInvalid:         codeValidationFailed,
+	approvals.CodeUnsatisfiable:   codePlanUnsatisfiable,
+}
+
+// domainFailure renders a refusal of the domain. What clients cannot cause is a fault of
+// ours.
 func domainFailure(e *approvals.Error) *failure {
-	switch e.Code { //nolint:exhaustive // what callers cannot cause is a fault of ours
-	case approvals.CodeNotFound:
+	if e.Code == approvals.CodeNotFound {
 		return noTicket()
-	case approvals.CodeAlreadyFinal:
-		return fail(codeAlreadyFinal, "%s", e.Message)
-	case approvals.CodeConflict, approvals.CodeExpired:
-		return fail(codeConflict, "%s", e.Message)
-	case approvals.CodeInvalid:
-		return fail(codeValidationFailed, "%s", e.Message)
-	case approvals.CodeUnsatisfiable:
-		return fail(codePlanUnsatisfiable, "%s", e.Message)
+	}
+	if code, known := domainCodes[e.Code]; known {
+		return fail(code, "%s", e.Message)
 	}
 	return internal(e)
 }

@@ -10,7 +10,7 @@ import (
 
 // ListTicketEvents lists what happened to a ticket, oldest first.
 func (o operations) ListTicketEvents(ctx context.Context, r ListTicketEventsRequestObject) (ListTicketEventsResponseObject, error) {
-	ref, err := exchangeOf(ctx).ref(r.ID)
+	ref, err := o.find(ctx, exchangeOf(ctx), r.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +52,7 @@ func renderData(d approvals.Data) EventData {
 	out := EventData{
 		Question: question(d.Question), Number: d.Number, ExecuteBy: moment(d.ExecuteBy), Digest: d.Digest,
 		Result: summaryOf(d.Result), Error: ticketError(d.Problem), Delivery: deliveryOf(d.Delivery), Reason: d.Reason,
+		Asked: d.Asked, SupersededBy: d.SupersededBy,
 	}
 	if d.Decision != nil {
 		shown := decision(*d.Decision)
@@ -65,6 +66,9 @@ func renderData(d approvals.Data) EventData {
 	}
 	if d.Stage != nil {
 		out.Stage = *d.Stage + 1
+	}
+	if d.Amendment != nil {
+		out.Round = d.Amendment.Round
 	}
 	if d.Refusal != nil {
 		out.Refusal = &Refusal{Tried: d.Refusal.Tried, Code: string(d.Refusal.Code), Message: d.Refusal.Message}

@@ -17,57 +17,159 @@ const (
 	maxPage     = 200
 )
 
-// ListTickets lists the caller's tickets, newest first.
+// ListTickets lists a caller's tickets, or those that a person may see, newest first.
 func (o operations) ListTickets(ctx context.Context, r ListTicketsRequestObject) (ListTicketsResponseObject, error) {
 	x := exchangeOf(ctx)
-	filter, err := filterOf(x, r.Params)
+	l, err := listingOf(x, r.Params)
 	if err != nil {
 		return nil, err
 	}
 	if r.Params.PageToken != "" {
-		if filter.After, err = o.tokens.open(ctx, filter, r.Params.PageToken); err != nil {
+		if l.filter.After, err = o.tokens.open(ctx, l, r.Params.PageToken); err != nil {
 			return nil, err
 		}
 	}
-	if c := r.Params.Caller; c != "" && c != x.caller.Name {
+	if l.empty {
 		return private(TicketList{Items: []TicketSummary{}}), nil
 	}
-	page := filter.Limit
-	filter.Limit++ // one more tells whether there is a next page
-	tickets, err := o.store.Tickets(ctx, filter)
+	tickets, next, err := o.page(ctx, x, l)
 	if err != nil {
 		return nil, fmt.Errorf("list tickets: %w", err)
 	}
-	out := TicketList{Items: make([]TicketSummary, 0, min(page, len(tickets)))}
-	for _, t := range tickets[:min(page, len(tickets))] {
-		out.Items = append(out.Items, o.summary(t))
+	out := TicketList{Items: make([]TicketSummary, 0, len(tickets))}
+	for _, t := range tickets {
+		s := o.summary(t)
+		if x.person.Name != "" {
+			x.hide(&s, t)
+		}
+		out.Items = append(out.Items, s)
 	}
-	if len(tickets) > page {
-		last := tickets[page-1]
-		if out.NextPageToken, err = o.tokens.seal(ctx, filter, db.Cursor{CreatedAt: last.CreatedAt, ID: last.ID}); err != nil {
+	if next != (db.Cursor{}) {
+		if out.NextPageToken, err = o.tokens.seal(ctx, l, next); err != nil {
 			return nil, err
 		}
 	}
 	return private(out), nil
 }
 
-func filterOf(x *exchange, p ListTicketsParams) (db.Filter, error) {
-	owner, err := x.owner()
+// listing is a list that somebody asks for.
+type listing struct {
+	// filter is what the database selects by. Its Limit is the size of a page.
+	filter db.Filter
+	// person is who asks, "" for a caller.
+	person string
+	// waiting narrows the list to tickets that wait for the person.
+	waiting bool
+	// empty says that nothing can be on it.
+	empty bool
+}
+
+func listingOf(x *exchange, p ListTicketsParams) (listing, error) {
+	l := listing{person: x.person.Name}
+	var err error
+	if l.person == "" {
+		if l.filter.Caller, err = x.owner(); err != nil {
+			return listing{}, err
+		}
+		l.empty = p.Caller != "" && p.Caller != x.caller.Name
+	} else {
+		l.filter.Caller = p.Caller
+	}
+	if l.filter.States, err = parseStates(p.State); err != nil {
+		return listing{}, err
+	}
+	if l.filter.CreatedAfter, err = parseTime("created_after", p.CreatedAfter); err != nil {
+		return listing{}, err
+	}
+	if l.filter.CreatedBefore, err = parseTime("created_before", p.CreatedBefore); err != nil {
+		return listing{}, err
+	}
+	if l.filter.Limit, err = parsePage(p.PageSize); err != nil {
+		return listing{}, err
+	}
+	return l, l.wait(p.WaitingFor)
+}
+
+// wait narrows the list to tickets in open states that wait for whoever asks.
+func (l *listing) wait(who string) error {
+	switch {
+	case who == "":
+		return nil
+	case who != "me":
+		return badParameter("waiting_for", "waiting_for can only be me")
+	case l.person == "":
+		return badParameter("waiting_for", "waiting_for=me is for people; no ticket waits for a caller's approval")
+	}
+	l.waiting = true
+	l.filter.Limit = min(l.filter.Limit, maxWaitingPage)
+	open := slices.DeleteFunc(approvals.States(), func(s approvals.State) bool { return !s.Open() })
+	if len(l.filter.States) > 0 {
+		open = slices.DeleteFunc(open, func(s approvals.State) bool { return !slices.Contains(l.filter.States, s) })
+	}
+	slices.Sort(open)
+	l.filter.States, l.empty = open, len(open) == 0
+	return nil
+}
+
+const (
+	// maxScan bounds how many tickets are looked through for one page of a person's list.
+	maxScan = 1000
+	// maxWaitingPage bounds a page of tickets that wait for a person: each is read whole.
+	maxWaitingPage = 50
+)
+
+// page reads one page, and where the next one begins, the zero cursor when there is none.
+func (o operations) page(ctx context.Context, x *exchange, l listing) (out []approvals.Ticket, next db.Cursor, err error) {
+	f := l.filter
+	for scanned := 0; scanned < maxScan; scanned += f.Limit {
+		f.Limit = min(l.filter.Limit+1, maxScan-scanned) // one more tells whether there is a next page
+		if l.person != "" && !x.operator() || l.waiting {
+			f.Limit = min(maxPage, maxScan-scanned)
+		}
+		tickets, err := o.store.Tickets(ctx, f)
+		if err != nil {
+			return nil, db.Cursor{}, err
+		}
+		for _, t := range tickets {
+			if len(out) == l.filter.Limit {
+				return out, f.After, nil
+			}
+			t, ok, err := o.belongs(ctx, x, l, t)
+			if err != nil {
+				return nil, db.Cursor{}, err
+			}
+			if f.After = (db.Cursor{CreatedAt: t.CreatedAt, ID: t.ID}); ok {
+				out = append(out, t)
+			}
+		}
+		if len(tickets) < f.Limit {
+			return out, db.Cursor{}, nil
+		}
+	}
+	return out, f.After, nil
+}
+
+// belongs reports whether a ticket belongs on a list. One that may wait for a person is
+// read whole, since that depends on its decisions.
+func (o operations) belongs(ctx context.Context, x *exchange, l listing, t approvals.Ticket) (approvals.Ticket, bool, error) {
+	if l.person == "" {
+		return t, true, nil
+	}
+	if !x.sees(t) {
+		return t, false, nil
+	}
+	if !l.waiting {
+		return t, true, nil
+	}
+	dir := x.config.Directory().At(o.now())
+	if !slices.Contains(t.WaitingFor(dir), l.person) { // decisions only ever take people off
+		return t, false, nil
+	}
+	whole, err := o.store.Ticket(ctx, db.Ref{ID: t.ID})
 	if err != nil {
-		return db.Filter{}, err
+		return t, false, err
 	}
-	out := db.Filter{Caller: owner}
-	if out.States, err = parseStates(p.State); err != nil {
-		return db.Filter{}, err
-	}
-	if out.CreatedAfter, err = parseTime("created_after", p.CreatedAfter); err != nil {
-		return db.Filter{}, err
-	}
-	if out.CreatedBefore, err = parseTime("created_before", p.CreatedBefore); err != nil {
-		return db.Filter{}, err
-	}
-	out.Limit, err = parsePage(p.PageSize)
-	return out, err
+	return t, slices.Contains(whole.WaitingFor(dir), l.person), nil
 }
 
 // parseStates reads a repeated, or comma-separated, list of states into a sorted set.

@@ -22,7 +22,10 @@ import (
 // asks, and leave in it what the log line should say.
 type exchange struct {
 	config *policy.Config
+	// Either the caller or the person who asks; the other one has no name.
 	caller policy.Caller
+	person approvals.Person
+	ref    string // who the person is to whoever vouches for them
 	key    string // the Idempotency-Key
 	body   document
 
@@ -123,7 +126,7 @@ func requestAttrs(c echo.Context, v middleware.RequestLoggerValues, x *exchange)
 		slog.Int64("bytes_out", v.ResponseSize), slog.String("remote_ip", v.RemoteIP),
 	}
 	for _, a := range []slog.Attr{
-		slog.String("caller", x.caller.Name), slog.String("ticket_id", x.ticket),
+		slog.String("caller", x.caller.Name), slog.String("person", x.person.Name), slog.String("ticket_id", x.ticket),
 		slog.String("problem", x.code), slog.String("stack", x.stack),
 	} {
 		if a.Value.String() != "" {

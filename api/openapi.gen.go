@@ -27,6 +27,20 @@ type Actor struct {
 	Via  string `json:"via,omitempty"`
 }
 
+// AnswerRequest defines model for AnswerRequest.
+type AnswerRequest struct {
+	// Answer At most 4,096 bytes.
+	Answer string `json:"answer"`
+}
+
+// ApproverSet defines model for ApproverSet.
+type ApproverSet struct {
+	Approvals int `json:"approvals"`
+
+	// From People and groups.
+	From []string `json:"from"`
+}
+
 // Callback defines model for Callback.
 type Callback struct {
 	Events []CallbackEventType `json:"events"`
@@ -44,7 +58,7 @@ type CallbackEventType = approvals.EventType
 
 // CallbackRequest Where to post events. The URL must be under a callback origin configured for the caller.
 type CallbackRequest struct {
-	// Events Events to be sent besides those of final states.
+	// Events Events to be sent besides those that always are.
 	Events []CallbackEventType `json:"events,omitempty"`
 
 	// URL Examples: https://hooks.example.com/countersign
@@ -69,6 +83,9 @@ type Decision struct {
 	At      Time   `json:"at"`
 	Comment string `json:"comment"`
 
+	// For In whose place they decided, who was away.
+	For string `json:"for,omitempty"`
+
 	// Groups The groups through which the person could decide.
 	Groups []string `json:"groups,omitempty"`
 	Person string   `json:"person"`
@@ -77,8 +94,21 @@ type Decision struct {
 	Stage   int               `json:"stage"`
 	Verdict approvals.Verdict `json:"verdict"`
 
-	// Via The door they came through: `slack`.
+	// Via The door they came through: `slack` or `api`.
 	Via string `json:"via"`
+}
+
+// DecisionRequest defines model for DecisionRequest.
+type DecisionRequest struct {
+	// Comment Why. At most 1,000 bytes. Some rules ask for one.
+	Comment string `json:"comment,omitempty"`
+
+	// Digest The `digest` of the ticket that the person looked at.
+	Digest string `json:"digest"`
+
+	// Stage The stage they decide on, from 1. The current one unless given.
+	Stage   *int   `json:"stage,omitempty"`
+	Verdict string `json:"verdict"`
 }
 
 // DeliveryAttempt One try to post an event to the callback.
@@ -99,6 +129,38 @@ type DeliveryAttempt struct {
 
 	// Status The receiver's status, when it gave one.
 	Status int `json:"status,omitempty"`
+}
+
+// Eligibility defines model for Eligibility.
+type Eligibility struct {
+	// Can Whether they could approve now.
+	Can bool `json:"can"`
+
+	// Code Why not, for programs: the `code` a decision would be refused with.
+	Code string `json:"code,omitempty"`
+
+	// For In whose place they would, who is away.
+	For    string `json:"for,omitempty"`
+	Person string `json:"person"`
+
+	// Reason Why not.
+	Reason string `json:"reason,omitempty"`
+
+	// Sets Through which names they belong to the stage.
+	Sets []string `json:"sets,omitempty"`
+}
+
+// Escalation defines model for Escalation.
+type Escalation struct {
+	// AfterSeconds How long after the stage began.
+	AfterSeconds int64          `json:"after_seconds"`
+	Mode         approvals.Mode `json:"mode"`
+
+	// Need The approver sets from then on, instead of the stage's.
+	Need []ApproverSet `json:"need,omitempty"`
+
+	// To The people and groups who are asked.
+	To []string `json:"to,omitempty"`
 }
 
 // Event defines model for Event.
@@ -127,6 +189,9 @@ type Event struct {
 
 // EventData The facts of the event; which are present depends on its type.
 type EventData struct {
+	// Asked The people whom an escalation asks.
+	Asked []string `json:"asked,omitempty"`
+
 	// Decision One verdict of one person on one stage.
 	Decision *Decision `json:"decision,omitempty"`
 
@@ -156,8 +221,14 @@ type EventData struct {
 	Refusal *Refusal       `json:"refusal,omitempty"`
 	Result  *ResultSummary `json:"result,omitempty"`
 
+	// Round How often a stricter policy has added stages, this time included.
+	Round int `json:"round,omitempty"`
+
 	// Stage From 1.
 	Stage int `json:"stage,omitempty"`
+
+	// SupersededBy The ticket that took this one's place.
+	SupersededBy string `json:"superseded_by,omitempty"`
 }
 
 // EventList defines model for EventList.
@@ -172,6 +243,84 @@ type EventList struct {
 
 // EventType What happened.
 type EventType = approvals.EventType
+
+// ExplainRequest A call, as in a submit.
+type ExplainRequest struct {
+	Body       json.RawMessage `json:"body,omitempty"`
+	BodyBase64 *string         `json:"body_base64,omitempty"`
+
+	// Caller Whose call it would be. People must say; a caller means itself.
+	Caller  string            `json:"caller,omitempty"`
+	Headers map[string]string `json:"headers,omitempty"`
+
+	// Method Examples: DELETE
+	Method     string `json:"method"`
+	OnBehalfOf string `json:"on_behalf_of,omitempty"`
+
+	// Path Examples: /customers/42
+	Path  string                 `json:"path"`
+	Query map[string]QueryValues `json:"query,omitempty"`
+
+	// Upstream As in a submit.
+	//
+	// Examples: billing
+	Upstream string `json:"upstream"`
+}
+
+// Explanation defines model for Explanation.
+type Explanation struct {
+	// Action What it says. Without a rule, `deny`.
+	Action approvals.Action `json:"action"`
+	Caller string           `json:"caller"`
+
+	// Problem Why a submit would be refused although a rule matches: nobody could ever approve. Empty otherwise.
+	Problem string `json:"problem"`
+
+	// Reason Why, with `deny`.
+	Reason string `json:"reason"`
+
+	// Rule The rule that matches; empty when none does.
+	Rule string `json:"rule"`
+
+	// Stages The stages that the rule asks for.
+	Stages []ExplanationStage `json:"stages"`
+
+	// Steps The rules in order, up to the first that matches.
+	Steps []ExplanationStep `json:"steps"`
+}
+
+// ExplanationStage defines model for ExplanationStage.
+type ExplanationStage struct {
+	// Escalate The escalations to come, in order.
+	Escalate []Escalation `json:"escalate,omitempty"`
+	Name     string       `json:"name"`
+
+	// Need The approver sets, all of which must be met.
+	Need []ApproverSet `json:"need"`
+
+	// People Those whom the sets name, and their delegates, as of now.
+	People []Eligibility `json:"people"`
+
+	// Problem Why nobody could complete this stage; empty when they can.
+	Problem string `json:"problem"`
+}
+
+// ExplanationStep defines model for ExplanationStep.
+type ExplanationStep struct {
+	Matched bool   `json:"matched"`
+	Rule    string `json:"rule"`
+	Why     string `json:"why"`
+}
+
+// GlassBroken By whom the stages were bypassed.
+type GlassBroken struct {
+	// At RFC 3339 in UTC with milliseconds.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	At      Time   `json:"at"`
+	Comment string `json:"comment"`
+	Person  string `json:"person"`
+}
 
 // Header defines model for Header.
 type Header struct {
@@ -275,11 +424,25 @@ type Question struct {
 	Text    string `json:"text"`
 }
 
+// QuestionRequest defines model for QuestionRequest.
+type QuestionRequest struct {
+	// Question At most 1,500 bytes.
+	Question string `json:"question"`
+}
+
 // Refusal What somebody tried, and why it was not allowed.
 type Refusal struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Tried   string `json:"tried"`
+}
+
+// ResolveRequest defines model for ResolveRequest.
+type ResolveRequest struct {
+	Outcome string `json:"outcome"`
+
+	// Reason How the operator knows. At most 1,000 bytes.
+	Reason string `json:"reason"`
 }
 
 // Result The upstream's answer. JSON is in `body` as JSON, other text in `body` as a string, other bytes in `body_base64`;
@@ -335,6 +498,19 @@ type StageProgress struct {
 
 	// Of How many stages there are.
 	Of int `json:"of"`
+
+	// Round Above 0 when a policy that became stricter added this stage: the how-manieth time it did.
+	Round int `json:"round"`
+}
+
+// Stall Why nobody can complete the ticket as things stand.
+type Stall struct {
+	Reason string `json:"reason"`
+
+	// Since RFC 3339 in UTC with milliseconds.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	Since Time `json:"since"`
 }
 
 // State Where a ticket is in its life; see the table at the top.
@@ -370,6 +546,13 @@ type SubmitRequest struct {
 	// Examples: DELETE
 	Method string `json:"method"`
 
+	// NotBefore When the call may be made at the earliest (RFC 3339): in the future, at most 30 days ahead. Approved earlier,
+	// it waits until then. Approvers see it.
+	//
+	//
+	// Examples: 2026-03-02T22:00:00Z
+	NotBefore string `json:"not_before,omitempty"`
+
 	// OnBehalfOf The person the caller acts for, by name or e-mail address as configured. That person cannot approve this call.
 	// People who are not configured are refused.
 	OnBehalfOf string `json:"on_behalf_of,omitempty"`
@@ -386,6 +569,11 @@ type SubmitRequest struct {
 	// Examples: {"force":"true","tag":["a","b"]}
 	Query map[string]QueryValues `json:"query,omitempty"`
 
+	// Supersedes The id of an earlier ticket of the same caller, whose place this one takes.
+	//
+	// Examples: tkt_01jd8xk3r4f6v8w9y0z1a2b3c4
+	Supersedes string `json:"supersedes,omitempty"`
+
 	// Upstream The name of a configured upstream.
 	//
 	// Examples: billing
@@ -398,7 +586,7 @@ type Ticket = TicketDetails
 
 // TicketError Why a ticket ended without success, as a problem object (RFC 9457).
 type TicketError struct {
-	// Code Such as `denied`, `denied_by_policy`, `expired`, `approval_stale`, `cancelled`. More may come.
+	// Code Such as `denied`, `denied_by_policy`, `expired`, `approval_stale`, `approval_withdrawn`, `policy_tightened`, `cancelled`, `superseded`. More may come.
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
 	Title  string `json:"title"`
@@ -477,6 +665,11 @@ type TicketSummary struct {
 	Metadata map[string]string `json:"metadata"`
 	Method   string            `json:"method"`
 
+	// NotBefore RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	NotBefore NullableTime `json:"not_before"`
+
 	// OnBehalfOf The person the caller acts for; empty when none was named.
 	OnBehalfOf string `json:"on_behalf_of"`
 	Path       string `json:"path"`
@@ -487,8 +680,17 @@ type TicketSummary struct {
 	// Rule The rule that decided what is needed; empty when none matched.
 	Rule string `json:"rule"`
 
+	// Stalled Not null while nobody who may still decide can complete the ticket.
+	Stalled *Stall `json:"stalled"`
+
 	// State Where a ticket is in its life; see the table at the top.
 	State State `json:"state"`
+
+	// SupersededBy The ticket that took this one's place.
+	SupersededBy *string `json:"superseded_by"`
+
+	// Supersedes The ticket whose place this one took.
+	Supersedes *string `json:"supersedes"`
 
 	// UpdatedAt RFC 3339 in UTC with milliseconds.
 	//
@@ -531,8 +733,12 @@ type ListTicketsParams struct {
 	// CreatedBefore Only tickets created before this moment (RFC 3339).
 	CreatedBefore string `form:"created_before,omitempty" json:"created_before,omitempty"`
 
-	// Caller Only tickets of this caller. A key sees its own caller's tickets only, so any other name finds none.
+	// Caller Only tickets of this caller. A caller's key sees its own tickets only, so any other name finds none.
 	Caller string `form:"caller,omitempty" json:"caller,omitempty"`
+
+	// WaitingFor `me`: only tickets on which the person who asks could still decide now, in open states. For people only. A
+	// page of these holds at most 50.
+	WaitingFor string `form:"waiting_for,omitempty" json:"waiting_for,omitempty"`
 
 	// PageSize Up to how many tickets. 0 stands for the default; above 200 means 200; negative is refused.
 	PageSize string `form:"page_size,omitempty" json:"page_size,omitempty"`
@@ -578,11 +784,26 @@ type ListTicketEventsParams struct {
 	PageSize string `form:"page_size,omitempty" json:"page_size,omitempty"`
 }
 
+// ExplainCallJSONRequestBody defines body for ExplainCall for application/json ContentType.
+type ExplainCallJSONRequestBody = ExplainRequest
+
 // SubmitTicketJSONRequestBody defines body for SubmitTicket for application/json ContentType.
 type SubmitTicketJSONRequestBody = SubmitRequest
 
+// AnswerTicketJSONRequestBody defines body for AnswerTicket for application/json ContentType.
+type AnswerTicketJSONRequestBody = AnswerRequest
+
 // CancelTicketJSONRequestBody defines body for CancelTicket for application/json ContentType.
 type CancelTicketJSONRequestBody = CancelRequest
+
+// DecideTicketJSONRequestBody defines body for DecideTicket for application/json ContentType.
+type DecideTicketJSONRequestBody = DecisionRequest
+
+// AskTicketJSONRequestBody defines body for AskTicket for application/json ContentType.
+type AskTicketJSONRequestBody = QuestionRequest
+
+// ResolveTicketJSONRequestBody defines body for ResolveTicket for application/json ContentType.
+type ResolveTicketJSONRequestBody = ResolveRequest
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -595,6 +816,9 @@ type ServerInterface interface {
 	// Readyz Can it serve requests?
 	// (GET /readyz)
 	Readyz(ctx echo.Context) error
+	// ExplainCall What would become of a call, and why
+	// (POST /v1/explain)
+	ExplainCall(ctx echo.Context) error
 	// ListTickets List your tickets, newest first
 	// (GET /v1/tickets)
 	ListTickets(ctx echo.Context, params ListTicketsParams) error
@@ -604,12 +828,24 @@ type ServerInterface interface {
 	// GetTicket Read a ticket, or wait for it
 	// (GET /v1/tickets/{id})
 	GetTicket(ctx echo.Context, id TicketID, params GetTicketParams) error
+	// AnswerTicket Answer the open question
+	// (POST /v1/tickets/{id}/answers)
+	AnswerTicket(ctx echo.Context, id TicketID) error
 	// CancelTicket Withdraw a call
 	// (POST /v1/tickets/{id}/cancel)
 	CancelTicket(ctx echo.Context, id TicketID, params CancelTicketParams) error
+	// DecideTicket Approve or deny a call, or break the glass
+	// (POST /v1/tickets/{id}/decisions)
+	DecideTicket(ctx echo.Context, id TicketID) error
 	// ListTicketEvents What happened to a ticket, in order
 	// (GET /v1/tickets/{id}/events)
 	ListTicketEvents(ctx echo.Context, id TicketID, params ListTicketEventsParams) error
+	// AskTicket Ask the requester for details
+	// (POST /v1/tickets/{id}/questions)
+	AskTicket(ctx echo.Context, id TicketID) error
+	// ResolveTicket Say what became of a call in doubt
+	// (POST /v1/tickets/{id}/resolve)
+	ResolveTicket(ctx echo.Context, id TicketID) error
 	// GetTicketResult Read the upstream's answer
 	// (GET /v1/tickets/{id}/result)
 	GetTicketResult(ctx echo.Context, id TicketID) error
@@ -647,6 +883,15 @@ func (w *ServerInterfaceWrapper) Readyz(ctx echo.Context) error {
 	return err
 }
 
+// ExplainCall converts echo context to params.
+func (w *ServerInterfaceWrapper) ExplainCall(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ExplainCall(ctx)
+	return err
+}
+
 // ListTickets converts echo context to params.
 func (w *ServerInterfaceWrapper) ListTickets(ctx echo.Context) error {
 	var err error
@@ -679,6 +924,13 @@ func (w *ServerInterfaceWrapper) ListTickets(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "caller", ctx.QueryParams(), &params.Caller, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter caller: %s", err))
+	}
+
+	// ------------- Optional query parameter "waiting_for" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "waiting_for", ctx.QueryParams(), &params.WaitingFor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter waiting_for: %s", err))
 	}
 
 	// ------------- Optional query parameter "page_size" -------------
@@ -803,6 +1055,22 @@ func (w *ServerInterfaceWrapper) GetTicket(ctx echo.Context) error {
 	return err
 }
 
+// AnswerTicket converts echo context to params.
+func (w *ServerInterfaceWrapper) AnswerTicket(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id TicketID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AnswerTicket(ctx, id)
+	return err
+}
+
 // CancelTicket converts echo context to params.
 func (w *ServerInterfaceWrapper) CancelTicket(ctx echo.Context) error {
 	var err error
@@ -839,6 +1107,22 @@ func (w *ServerInterfaceWrapper) CancelTicket(ctx echo.Context) error {
 	return err
 }
 
+// DecideTicket converts echo context to params.
+func (w *ServerInterfaceWrapper) DecideTicket(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id TicketID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DecideTicket(ctx, id)
+	return err
+}
+
 // ListTicketEvents converts echo context to params.
 func (w *ServerInterfaceWrapper) ListTicketEvents(ctx echo.Context) error {
 	var err error
@@ -868,6 +1152,38 @@ func (w *ServerInterfaceWrapper) ListTicketEvents(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListTicketEvents(ctx, id, params)
+	return err
+}
+
+// AskTicket converts echo context to params.
+func (w *ServerInterfaceWrapper) AskTicket(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id TicketID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AskTicket(ctx, id)
+	return err
+}
+
+// ResolveTicket converts echo context to params.
+func (w *ServerInterfaceWrapper) ResolveTicket(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id TicketID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ResolveTicket(ctx, id)
 	return err
 }
 
@@ -937,11 +1253,16 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz, options.OperationMiddlewares["healthz"]...)
 	router.GET(options.BaseURL+"/openapi.yaml", wrapper.Openapi, options.OperationMiddlewares["openapi"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.Readyz, options.OperationMiddlewares["readyz"]...)
+	router.POST(options.BaseURL+"/v1/explain", wrapper.ExplainCall, options.OperationMiddlewares["explainCall"]...)
 	router.GET(options.BaseURL+"/v1/tickets", wrapper.ListTickets, options.OperationMiddlewares["listTickets"]...)
 	router.POST(options.BaseURL+"/v1/tickets", wrapper.SubmitTicket, options.OperationMiddlewares["submitTicket"]...)
 	router.GET(options.BaseURL+"/v1/tickets/:id", wrapper.GetTicket, options.OperationMiddlewares["getTicket"]...)
+	router.POST(options.BaseURL+"/v1/tickets/:id/answers", wrapper.AnswerTicket, options.OperationMiddlewares["answerTicket"]...)
 	router.POST(options.BaseURL+"/v1/tickets/:id/cancel", wrapper.CancelTicket, options.OperationMiddlewares["cancelTicket"]...)
+	router.POST(options.BaseURL+"/v1/tickets/:id/decisions", wrapper.DecideTicket, options.OperationMiddlewares["decideTicket"]...)
 	router.GET(options.BaseURL+"/v1/tickets/:id/events", wrapper.ListTicketEvents, options.OperationMiddlewares["listTicketEvents"]...)
+	router.POST(options.BaseURL+"/v1/tickets/:id/questions", wrapper.AskTicket, options.OperationMiddlewares["askTicket"]...)
+	router.POST(options.BaseURL+"/v1/tickets/:id/resolve", wrapper.ResolveTicket, options.OperationMiddlewares["resolveTicket"]...)
 	router.GET(options.BaseURL+"/v1/tickets/:id/result", wrapper.GetTicketResult, options.OperationMiddlewares["getTicketResult"]...)
 
 }
@@ -1010,6 +1331,36 @@ func (response Readyz200JSONResponse) VisitReadyzResponse(w http.ResponseWriter)
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainCallRequestObject struct {
+	Body *ExplainCallJSONRequestBody
+}
+
+type ExplainCallResponseObject interface {
+	VisitExplainCallResponse(w http.ResponseWriter) error
+}
+
+type ExplainCall200ResponseHeaders struct {
+	CacheControl string
+}
+
+type ExplainCall200JSONResponse struct {
+	Body    Explanation
+	Headers ExplainCall200ResponseHeaders
+}
+
+func (response ExplainCall200JSONResponse) VisitExplainCallResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -1151,6 +1502,41 @@ func (response GetTicket304Response) VisitGetTicketResponse(w http.ResponseWrite
 	return nil
 }
 
+type AnswerTicketRequestObject struct {
+	ID   TicketID `json:"id"`
+	Body *AnswerTicketJSONRequestBody
+}
+
+type AnswerTicketResponseObject interface {
+	VisitAnswerTicketResponse(w http.ResponseWriter) error
+}
+
+type AnswerTicket200ResponseHeaders struct {
+	CacheControl string
+	ETag         string
+	RetryAfter   int
+}
+
+type AnswerTicket200JSONResponse struct {
+	Body    Ticket
+	Headers AnswerTicket200ResponseHeaders
+}
+
+func (response AnswerTicket200JSONResponse) VisitAnswerTicketResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type CancelTicketRequestObject struct {
 	ID     TicketID `json:"id"`
 	Params CancelTicketParams
@@ -1213,6 +1599,41 @@ func (response CancelTicket202JSONResponse) VisitCancelTicketResponse(w http.Res
 	return err
 }
 
+type DecideTicketRequestObject struct {
+	ID   TicketID `json:"id"`
+	Body *DecideTicketJSONRequestBody
+}
+
+type DecideTicketResponseObject interface {
+	VisitDecideTicketResponse(w http.ResponseWriter) error
+}
+
+type DecideTicket200ResponseHeaders struct {
+	CacheControl string
+	ETag         string
+	RetryAfter   int
+}
+
+type DecideTicket200JSONResponse struct {
+	Body    Ticket
+	Headers DecideTicket200ResponseHeaders
+}
+
+func (response DecideTicket200JSONResponse) VisitDecideTicketResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListTicketEventsRequestObject struct {
 	ID     TicketID `json:"id"`
 	Params ListTicketEventsParams
@@ -1239,6 +1660,76 @@ func (response ListTicketEvents200JSONResponse) VisitListTicketEventsResponse(w 
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AskTicketRequestObject struct {
+	ID   TicketID `json:"id"`
+	Body *AskTicketJSONRequestBody
+}
+
+type AskTicketResponseObject interface {
+	VisitAskTicketResponse(w http.ResponseWriter) error
+}
+
+type AskTicket200ResponseHeaders struct {
+	CacheControl string
+	ETag         string
+	RetryAfter   int
+}
+
+type AskTicket200JSONResponse struct {
+	Body    Ticket
+	Headers AskTicket200ResponseHeaders
+}
+
+func (response AskTicket200JSONResponse) VisitAskTicketResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResolveTicketRequestObject struct {
+	ID   TicketID `json:"id"`
+	Body *ResolveTicketJSONRequestBody
+}
+
+type ResolveTicketResponseObject interface {
+	VisitResolveTicketResponse(w http.ResponseWriter) error
+}
+
+type ResolveTicket200ResponseHeaders struct {
+	CacheControl string
+	ETag         string
+	RetryAfter   int
+}
+
+type ResolveTicket200JSONResponse struct {
+	Body    Ticket
+	Headers ResolveTicket200ResponseHeaders
+}
+
+func (response ResolveTicket200JSONResponse) VisitResolveTicketResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -1317,6 +1808,9 @@ type StrictServerInterface interface {
 	// Readyz Can it serve requests?
 	// (GET /readyz)
 	Readyz(ctx context.Context, request ReadyzRequestObject) (ReadyzResponseObject, error)
+	// ExplainCall What would become of a call, and why
+	// (POST /v1/explain)
+	ExplainCall(ctx context.Context, request ExplainCallRequestObject) (ExplainCallResponseObject, error)
 	// ListTickets List your tickets, newest first
 	// (GET /v1/tickets)
 	ListTickets(ctx context.Context, request ListTicketsRequestObject) (ListTicketsResponseObject, error)
@@ -1326,12 +1820,24 @@ type StrictServerInterface interface {
 	// GetTicket Read a ticket, or wait for it
 	// (GET /v1/tickets/{id})
 	GetTicket(ctx context.Context, request GetTicketRequestObject) (GetTicketResponseObject, error)
+	// AnswerTicket Answer the open question
+	// (POST /v1/tickets/{id}/answers)
+	AnswerTicket(ctx context.Context, request AnswerTicketRequestObject) (AnswerTicketResponseObject, error)
 	// CancelTicket Withdraw a call
 	// (POST /v1/tickets/{id}/cancel)
 	CancelTicket(ctx context.Context, request CancelTicketRequestObject) (CancelTicketResponseObject, error)
+	// DecideTicket Approve or deny a call, or break the glass
+	// (POST /v1/tickets/{id}/decisions)
+	DecideTicket(ctx context.Context, request DecideTicketRequestObject) (DecideTicketResponseObject, error)
 	// ListTicketEvents What happened to a ticket, in order
 	// (GET /v1/tickets/{id}/events)
 	ListTicketEvents(ctx context.Context, request ListTicketEventsRequestObject) (ListTicketEventsResponseObject, error)
+	// AskTicket Ask the requester for details
+	// (POST /v1/tickets/{id}/questions)
+	AskTicket(ctx context.Context, request AskTicketRequestObject) (AskTicketResponseObject, error)
+	// ResolveTicket Say what became of a call in doubt
+	// (POST /v1/tickets/{id}/resolve)
+	ResolveTicket(ctx context.Context, request ResolveTicketRequestObject) (ResolveTicketResponseObject, error)
 	// GetTicketResult Read the upstream's answer
 	// (GET /v1/tickets/{id}/result)
 	GetTicketResult(ctx context.Context, request GetTicketResultRequestObject) (GetTicketResultResponseObject, error)
@@ -1412,6 +1918,45 @@ func (sh *strictHandler) Readyz(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(ReadyzResponseObject); ok {
 		return validResponse.VisitReadyzResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ExplainCall operation middleware
+func (sh *strictHandler) ExplainCall(ctx echo.Context) error {
+	var request ExplainCallRequestObject
+
+	var body ExplainCallJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExplainCall(ctx.Request().Context(), request.(ExplainCallRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExplainCall")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ExplainCallResponseObject); ok {
+		return validResponse.VisitExplainCallResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -1510,6 +2055,47 @@ func (sh *strictHandler) GetTicket(ctx echo.Context, id TicketID, params GetTick
 	return nil
 }
 
+// AnswerTicket operation middleware
+func (sh *strictHandler) AnswerTicket(ctx echo.Context, id TicketID) error {
+	var request AnswerTicketRequestObject
+
+	request.ID = id
+
+	var body AnswerTicketJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AnswerTicket(ctx.Request().Context(), request.(AnswerTicketRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AnswerTicket")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AnswerTicketResponseObject); ok {
+		return validResponse.VisitAnswerTicketResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // CancelTicket operation middleware
 func (sh *strictHandler) CancelTicket(ctx echo.Context, id TicketID, params CancelTicketParams) error {
 	var request CancelTicketRequestObject
@@ -1555,6 +2141,47 @@ func (sh *strictHandler) CancelTicket(ctx echo.Context, id TicketID, params Canc
 	return nil
 }
 
+// DecideTicket operation middleware
+func (sh *strictHandler) DecideTicket(ctx echo.Context, id TicketID) error {
+	var request DecideTicketRequestObject
+
+	request.ID = id
+
+	var body DecideTicketJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DecideTicket(ctx.Request().Context(), request.(DecideTicketRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DecideTicket")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DecideTicketResponseObject); ok {
+		return validResponse.VisitDecideTicketResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListTicketEvents operation middleware
 func (sh *strictHandler) ListTicketEvents(ctx echo.Context, id TicketID, params ListTicketEventsParams) error {
 	var request ListTicketEventsRequestObject
@@ -1575,6 +2202,88 @@ func (sh *strictHandler) ListTicketEvents(ctx echo.Context, id TicketID, params 
 		return err
 	} else if validResponse, ok := response.(ListTicketEventsResponseObject); ok {
 		return validResponse.VisitListTicketEventsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AskTicket operation middleware
+func (sh *strictHandler) AskTicket(ctx echo.Context, id TicketID) error {
+	var request AskTicketRequestObject
+
+	request.ID = id
+
+	var body AskTicketJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AskTicket(ctx.Request().Context(), request.(AskTicketRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AskTicket")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AskTicketResponseObject); ok {
+		return validResponse.VisitAskTicketResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ResolveTicket operation middleware
+func (sh *strictHandler) ResolveTicket(ctx echo.Context, id TicketID) error {
+	var request ResolveTicketRequestObject
+
+	request.ID = id
+
+	var body ResolveTicketJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ResolveTicket(ctx.Request().Context(), request.(ResolveTicketRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResolveTicket")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ResolveTicketResponseObject); ok {
+		return validResponse.VisitResolveTicketResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

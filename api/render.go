@@ -16,6 +16,7 @@ type TicketDetails struct {
 	WaitingFor []string       `json:"waiting_for"`
 	Question   *Question      `json:"question"`
 	Decisions  []Decision     `json:"decisions"`
+	BreakGlass *GlassBroken   `json:"break_glass"`
 }
 
 func (s *Server) details(t approvals.Ticket, dir approvals.Directory) TicketDetails {
@@ -26,6 +27,9 @@ func (s *Server) details(t approvals.Ticket, dir approvals.Directory) TicketDeta
 	}
 	for _, d := range t.Decisions {
 		out.Decisions = append(out.Decisions, decision(d))
+		if d.Verdict == approvals.GlassBroken && d.At.Equal(t.ApprovedAt) { // as long as that approval stands
+			out.BreakGlass = &GlassBroken{Person: d.Person, Comment: d.Comment, At: Timestamp{d.At}}
+		}
 	}
 	return out
 }
@@ -43,8 +47,24 @@ func (s *Server) summary(t approvals.Ticket) TicketSummary {
 		ApprovedAt: Timestamp{t.ApprovedAt}, ExecuteBy: Timestamp{t.ExecuteBy},
 		ExecutionStartedAt: Timestamp{t.ExecutionStartedAt}, FinishedAt: Timestamp{t.FinishedAt},
 		CancelRequestedAt: Timestamp{t.CancelRequestedAt},
-		Links:             Links{Self: links["self"], Result: links["result"], Events: links["events"], Cancel: links["cancel"]},
+		NotBefore:         Timestamp{t.NotBefore}, Stalled: stalled(t.Stalled),
+		Supersedes: orNull(t.Supersedes), SupersededBy: orNull(t.SupersededBy),
+		Links: Links{Self: links["self"], Result: links["result"], Events: links["events"], Cancel: links["cancel"]},
 	}
+}
+
+func stalled(s *approvals.Stall) *Stall {
+	if s == nil {
+		return nil
+	}
+	return &Stall{Reason: s.Reason, Since: Timestamp{s.Since}}
+}
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func callback(t approvals.Ticket) Callback {
@@ -64,13 +84,13 @@ func progress(t approvals.Ticket, dir approvals.Directory) *StageProgress {
 	tally := t.Tally(t.Stage, dir)
 	return &StageProgress{
 		Name: t.Plan.Stages[t.Stage].Name, Index: t.Stage + 1, Of: len(t.Plan.Stages),
-		Needed: tally.Needed, Have: tally.Have,
+		Needed: tally.Needed, Have: tally.Have, Round: t.Plan.Stages[t.Stage].Round,
 	}
 }
 
 func decision(d approvals.Decision) Decision {
 	return Decision{
-		Person: d.Person, Verdict: d.Verdict, Stage: d.Stage + 1, Groups: d.Groups,
+		Person: d.Person, For: d.For, Verdict: d.Verdict, Stage: d.Stage + 1, Groups: d.Groups,
 		Comment: d.Comment, Via: d.Via, At: Timestamp{d.At},
 	}
 }
@@ -90,6 +110,9 @@ var errorTitles = map[string]string{
 	"expired":            "Nobody decided in time",
 	"approval_stale":     "The approval was not used in time",
 	"cancelled":          "The call was withdrawn",
+	"superseded":         "Another ticket took this one's place",
+	"approval_withdrawn": "An approval no longer stands",
+	"policy_tightened":   "Today's policy demands more than was approved",
 	"binding_violation":  "The call changed after it was approved",
 	"resolved_as_failed": "An operator found that the call failed",
 }

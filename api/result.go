@@ -13,8 +13,11 @@ import (
 // GetTicketResult reads upstream's answer.
 func (o operations) GetTicketResult(ctx context.Context, r GetTicketResultRequestObject) (GetTicketResultResponseObject, error) {
 	x := exchangeOf(ctx)
-	ref, err := x.ref(r.ID)
+	ref, err := o.find(ctx, x, r.ID)
 	if err != nil {
+		return nil, err
+	}
+	if err := o.mayReadResult(ctx, x, ref); err != nil {
 		return nil, err
 	}
 	version, state, err := o.store.Version(ctx, ref)
@@ -46,7 +49,10 @@ func (o operations) notYet(ctx context.Context, x *exchange, ref db.Ref) (GetTic
 	if err != nil {
 		return nil, fmt.Errorf("read ticket %s: %w", ref.ID, err)
 	}
-	a := o.ticketAnswer(http.StatusAccepted, t, x.config.Directory())
+	a, err := o.ticketAnswer(ctx, x, http.StatusAccepted, t)
+	if err != nil {
+		return nil, err
+	}
 	a.locate(t.ID)
 	return a, nil
 }

@@ -51,7 +51,7 @@ func (s *Server) routes(c Config) *echo.Echo {
 // queryParameters are those that each operation takes. Those it does not list take none.
 // The tests compare it with openapi.yaml.
 var queryParameters = map[string][]string{
-	"listTickets":      {"state", "created_after", "created_before", "caller", "page_size", "page_token"},
+	"listTickets":      {"state", "created_after", "created_before", "caller", "waiting_for", "page_size", "page_token"},
 	"getTicket":        {"wait"},
 	"listTicketEvents": {"after", "page_size"},
 }
@@ -61,12 +61,17 @@ var queryParameters = map[string][]string{
 // been forgotten here.
 func (s *Server) operationMiddlewares() map[string][]echo.MiddlewareFunc {
 	return map[string][]echo.MiddlewareFunc{
-		"submitTicket":     s.guarded("submitTicket", needKey),
+		"submitTicket":     s.guarded("submitTicket", callersOnly, needKey),
 		"listTickets":      s.guarded("listTickets"),
 		"getTicket":        s.guarded("getTicket"),
 		"getTicketResult":  s.guarded("getTicketResult"),
 		"listTicketEvents": s.guarded("listTicketEvents"),
-		"cancelTicket":     s.guarded("cancelTicket"),
+		"cancelTicket":     s.guarded("cancelTicket", callersOnly),
+		"decideTicket":     s.guarded("decideTicket", peopleOnly),
+		"askTicket":        s.guarded("askTicket", peopleOnly),
+		"answerTicket":     s.guarded("answerTicket"),
+		"resolveTicket":    s.guarded("resolveTicket", peopleOnly),
+		"explainCall":      s.guarded("explainCall"),
 		"healthz":          {noStore},
 		"readyz":           {noStore, s.deadline},
 	}

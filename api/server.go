@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"countersign/approvals"
+	"countersign/identity"
 	"countersign/policy"
 )
 
@@ -36,7 +37,8 @@ type Config struct {
 	// MaxWait bounds a long poll. Zero: 60 s. The write timeout of the HTTP server must
 	// exceed it by RequestTimeout.
 	MaxWait time.Duration
-	// MaxWaitersPerCaller bounds the long polls of one caller at a time. Zero: 1,000.
+	// MaxWaitersPerCaller bounds the long polls of one caller, or person, at a time. Zero:
+	// 1,000.
 	MaxWaitersPerCaller int
 	// RequestTimeout bounds the handling of a request, waiting not counted. Zero: 15 s.
 	RequestTimeout time.Duration
@@ -46,6 +48,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Version of the build, shown at /healthz. Empty: not shown.
 	Version string
+	// Identify says who holds a token of an identity provider: [identity.Verifier.Verify].
+	// Nil: no tokens are taken.
+	Identify func(ctx context.Context, token string) (identity.Identity, error)
 	// SlackInteractions takes POST /slack/interactions. Nil: that address is 404.
 	SlackInteractions http.Handler
 }
@@ -62,6 +67,7 @@ type Server struct {
 	now           func() time.Time
 	log           *slog.Logger
 	version       string
+	identify      func(ctx context.Context, token string) (identity.Identity, error)
 	strangers     *throttle
 	waiters       *waiters
 	tokens        pageTokens
@@ -77,7 +83,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		store: c.Store, policy: c.Policy, checkCall: c.CheckCall, checkCallback: c.CheckCallbackURL,
 		publicURL: strings.TrimSuffix(c.PublicURL, "/"), maxWait: c.MaxWait, timeout: c.RequestTimeout,
-		now: c.Now, log: c.Logger, version: c.Version,
+		now: c.Now, log: c.Logger, version: c.Version, identify: c.Identify,
 		strangers: newThrottle(), waiters: newWaiters(c.MaxWaitersPerCaller),
 	}
 	s.tokens.secret = func(ctx context.Context) ([]byte, error) { return s.store.Secret(ctx, "page-tokens") }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -33,18 +34,25 @@ const configuration = `
 server: {listen: "127.0.0.1:8080", public_url: "https://countersign.example.com"}
 callers:
   - name: payroll
-    key_sha256: %s
-    owners: [ana]
+    key_sha256: KEY_payroll
+    owners: [ana, olaf]
     upstreams: [billing, crm]
     callbacks: {origins: ["https://hooks.example.com"], secret: env:CALLBACK_SECRET}
   - name: other
-    key_sha256: %s
+    key_sha256: KEY_other
     owners: [ana]
     upstreams: [billing]
+logins:
+  - {issuer: "https://login.example.com", audience: countersign, email: true}
+operators: [dora, ana]
 people:
-  - {name: ana, slack: U02ANA, email: ana@example.com}
-  - {name: bo, slack: U02BO, email: bo@example.com}
-  - {name: chen, slack: U02CHEN}
+  - {name: ana, slack: U02ANA, email: ana@example.com, key_sha256: KEY_ana}
+  - {name: bo, slack: U02BO, email: bo@example.com, key_sha256: KEY_bo}
+  - {name: chen, slack: U02CHEN, key_sha256: KEY_chen, login: {issuer: "https://login.example.com", subject: chen-1}}
+  - {name: dora, slack: U02DORA, key_sha256: KEY_dora}
+  - {name: eva, slack: U02EVA, key_sha256: KEY_eva}
+  - {name: olaf, slack: U02OLAF, email: olaf@example.com, key_sha256: KEY_olaf}
+  - {name: sam, email: sam@example.com, key_sha256: KEY_sam}
 groups:
   - {name: security, members: [ana, bo, chen]}
 upstreams:
@@ -57,6 +65,20 @@ rules:
   - name: two-people
     match: {upstream: billing, methods: [PUT]}
     stages: [{name: both, need: [{from: [security], approvals: 2}], notify: {channel: "#c"}}]
+  - name: urgent
+    match: {upstream: billing, methods: [PATCH]}
+    redact: [query.token]
+    stages: [{name: peer, need: [{from: [security], approvals: 1}], comment: both, notify: {channel: "#c"}}]
+    break_glass: {from: [eva, olaf], announce: "#loud"}
+  - name: others-only
+    match: {upstream: billing, methods: [HEAD], callers: [other]}
+    action: deny
+    reason: not for you
+  - name: two-stages
+    match: {upstream: billing, methods: [HEAD]}
+    stages:
+      - {name: first, need: [{from: [security], approvals: 1}], notify: {channel: "#c"}}
+      - {name: second, need: [{from: [eva], approvals: 1}], notify: {channel: "#c"}}
   - name: change
     match: {upstream: billing}
     stages: [{name: peer, need: [{from: [security], approvals: 1}], notify: {channel: "#c"}}]
@@ -110,8 +132,9 @@ type bundle struct {
 	config *policy.Config
 	clock  *clock
 	logs   *logBuffer
-	key    string // of the caller payroll
-	other  string // of the caller other
+	key    string            // of the caller payroll
+	other  string            // of the caller other
+	people map[string]string // personal keys, by name
 }
 
 func setup(t *testing.T, change ...func(*api.Config)) *bundle {
@@ -128,7 +151,8 @@ func setupOn(t *testing.T, store api.Store, change ...func(*api.Config)) *bundle
 	t.Helper()
 	b := &bundle{clock: &clock{at: time.Unix(1_800_000_000, 0)}, logs: &logBuffer{}}
 	b.store, _ = store.(*db.Store)
-	b.config, b.key, b.other = testConfig(t)
+	b.config, b.people = testConfig(t)
+	b.key, b.other = b.people["payroll"], b.people["other"]
 	c := api.Config{
 		Store: store, Policy: func() *policy.Config { return b.config }, PublicURL: publicURL,
 		CheckCall: checkCall, CheckCallbackURL: checkCallbackURL, Now: b.clock.now, Version: "test",
@@ -146,16 +170,30 @@ func setupOn(t *testing.T, store api.Store, change ...func(*api.Config)) *bundle
 	return b
 }
 
-func testConfig(t *testing.T) (c *policy.Config, key, other string) {
+// testConfig loads the configuration with fresh keys for everybody in it.
+func testConfig(t *testing.T) (c *policy.Config, keys map[string]string) {
 	t.Helper()
-	key, hash, err := policy.NewKey()
-	require.NoError(t, err, "make a key")
-	other, otherHash, err := policy.NewKey()
-	require.NoError(t, err, "make another key")
+	keys = make(map[string]string)
+	text := configuration
+	for _, name := range regexp.MustCompile(`KEY_[a-z]+`).FindAllString(configuration, -1) {
+		who := strings.TrimPrefix(name, "KEY_")
+		generate := policy.NewPersonKey
+		if who == "payroll" || who == "other" {
+			generate = policy.NewKey
+		}
+		key, hash, err := generate()
+		require.NoError(t, err, "make a key")
+		keys[who], text = key, strings.Replace(text, name, hash, 1)
+	}
+	return parseConfig(t, text), keys
+}
+
+func parseConfig(t *testing.T, text string) *policy.Config {
+	t.Helper()
 	getenv := func(string) string { return "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=" }
-	c, err = policy.Parse("test.yaml", fmt.Appendf(nil, configuration, hash, otherHash), getenv)
+	c, err := policy.Parse("test.yaml", []byte(text), getenv)
 	require.NoError(t, err, "load the configuration")
-	return c, key, other
+	return c
 }
 
 // checkCall is wired as the service does it.
@@ -312,10 +350,10 @@ func (b *bundle) decide(t *testing.T, id, person string, v approvals.Verdict) {
 func (b *bundle) begin(t *testing.T, id string) {
 	t.Helper()
 	b.advance(t, id, func(tk approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return tk.Claim("worker-7", b.config.Directory(), now)
+		return tk.Claim("worker-7", b.config.Directory(), tk.Plan, now)
 	})
 	b.advance(t, id, func(tk approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return tk.BeginExecution(tk.Epoch, "worker-7", tk.Digest, b.config.Directory(), now)
+		return tk.BeginExecution(tk.Epoch, "worker-7", tk.Digest, b.config.Directory(), tk.Plan, now)
 	})
 }
 

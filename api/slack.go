@@ -128,8 +128,9 @@ type press struct {
 	config *policy.Config
 	dir    approvals.Directory
 	actor  approvals.Actor
-	known  bool    // whether actor is a person of the configuration
-	card   db.Card // what the handle leads to
+	known  bool      // whether actor is a person of the configuration
+	card   db.Card   // what the handle leads to
+	now    time.Time // the database's, once the ticket has been read
 }
 
 // take carries out an authentic interaction, once. It is claimed before it is carried out:
@@ -155,7 +156,7 @@ func (h *Interactions) take(w http.ResponseWriter, r *http.Request, in slack.Int
 	}
 	p := h.press(in)
 	if in.Type == slack.ViewSubmission {
-		h.answerModal(ctx, w, h.submitted(deciding, p))
+		h.answerModal(ctx, w, p, h.submitted(deciding, p))
 		return
 	}
 	h.answerClick(ctx, w, r, p, h.clicked(deciding, p))
@@ -177,110 +178,202 @@ func (h *Interactions) press(in slack.Interaction) *press {
 
 // clicked handles a button.
 func (h *Interactions) clicked(ctx context.Context, p *press) error {
-	switch {
-	case p.Type != slack.BlockActions:
+	if p.Type != slack.BlockActions {
 		return nil // a modal closed
-	case p.ActionID == slack.ActionApprove:
-		_, err := h.put(ctx, p, approvals.Approve, "", true)
-		return err
-	case p.ActionID == slack.ActionDeny:
-		return h.askWhy(ctx, p)
+	}
+	switch p.ActionID {
+	case slack.ActionApprove:
+		_, err := h.put(ctx, p, decide(approvals.Approve, ""), true)
+		if approvals.ErrorCode(err) != approvals.CodeCommentRequired {
+			return err
+		}
+		return h.open(ctx, p)
+	case slack.ActionDeny, slack.ActionAsk, slack.ActionBreakGlass:
+		return h.open(ctx, p)
 	}
 	return errElsewhere
 }
 
 // submitted handles a modal.
 func (h *Interactions) submitted(ctx context.Context, p *press) error {
-	if p.View.CallbackID != slack.CallbackDeny {
+	// Slack counts spaces, and checks in the person's own client.
+	a, ok := attemptOf(p.View.CallbackID, strings.TrimSpace(p.Typed()))
+	if !ok {
 		return errElsewhere
 	}
-	// Slack counts spaces, and checks in the person's own client.
-	reason := strings.TrimSpace(p.Reason())
-	if utf8.RuneCountInString(reason) < slack.MinReason {
-		return &approvals.Error{
-			Code: approvals.CodeInvalid, Message: fmt.Sprintf("please give a reason, in at least %d characters", slack.MinReason),
-		}
-	}
-	_, err := h.put(ctx, p, approvals.Deny, reason, true)
+	_, err := h.put(ctx, p, a, true)
 	return err
+}
+
+// attempt is what somebody tries to do with a ticket.
+type attempt struct {
+	// verdict is what they say, "" for a question.
+	verdict approvals.Verdict
+	text    string
+}
+
+func decide(verdict approvals.Verdict, comment string) attempt { return attempt{verdict, comment} }
+
+// attemptOf is what a button, or the modal that it opens, is for.
+func attemptOf(action, text string) (a attempt, ok bool) {
+	switch action {
+	case slack.ActionApprove:
+		return decide(approvals.Approve, text), true
+	case slack.ActionDeny:
+		return decide(approvals.Deny, text), true
+	case slack.ActionBreakGlass:
+		return decide(approvals.GlassBroken, text), true
+	case slack.ActionAsk:
+		return attempt{text: text}, true
+	}
+	return attempt{}, false
+}
+
+// name is what the audit trail calls it.
+func (a attempt) name() string {
+	if a.verdict == "" {
+		return "ask"
+	}
+	return string(a.verdict)
+}
+
+// approves reports whether it can send the call on its way, which nobody may do who was not
+// shown all of it.
+func (a attempt) approves() bool {
+	return a.verdict == approvals.Approve || a.verdict == approvals.GlassBroken
+}
+
+// brief says that what was typed is too short. Only a reason may be left out, where the rule
+// does not ask for one.
+func (a attempt) brief(t approvals.Ticket, stage int) error {
+	what := "comment"
+	switch {
+	case utf8.RuneCountInString(a.text) >= slack.MinTyped,
+		a.verdict == approvals.Deny && !slack.CommentRequired(t, stage, approvals.Deny):
+		return nil
+	case a.verdict == "":
+		what = "question"
+	case a.verdict == approvals.Deny:
+		what = "reason"
+	}
+	return &approvals.Error{
+		Code: approvals.CodeInvalid, Message: fmt.Sprintf("please give a %s, in at least %d characters", what, slack.MinTyped),
+	}
 }
 
 // errUnopened means that Slack would not open a dialog.
 var errUnopened = errors.New("cannot open a dialog")
 
-// askWhy opens the deny modal for somebody who may deny. Somebody who may not is refused
-// now, and on record, rather than after writing a reason; who may is judged again when the
-// reason comes.
-func (h *Interactions) askWhy(ctx context.Context, p *press) error {
-	t, err := h.put(ctx, p, approvals.Deny, "", false)
+// placeholder stands for what is yet to be typed. It is never committed.
+const placeholder = "not typed yet"
+
+// open opens the modal of a button for somebody who may use it. Somebody who may not is
+// refused now, and on record, rather than after writing a reason; who may is judged again
+// when it comes.
+func (h *Interactions) open(ctx context.Context, p *press) error {
+	a, _ := attemptOf(p.ActionID, placeholder)
+	t, err := h.put(ctx, p, a, false)
 	if err != nil {
 		return err
 	}
-	if err := h.c.Client.OpenView(ctx, p.TriggerID, slack.DenyModal(h.view(p, t))); err != nil {
+	modal, _ := slack.Modal(h.view(p, t), p.ActionID)
+	if err := h.c.Client.OpenView(ctx, p.TriggerID, modal); err != nil {
 		return fmt.Errorf("%w: %w", errUnopened, err)
 	}
 	return nil
 }
 
-// put puts a verdict to the ticket whose card it was given on. What the domain refuses is
-// recorded and returned as its error; what it allows is committed if commit says so.
-func (h *Interactions) put(ctx context.Context, p *press, verdict approvals.Verdict, comment string, commit bool) (approvals.Ticket, error) {
+// put puts what somebody tries to the ticket on whose card they try it. What the domain
+// refuses is recorded and returned as its error; what it allows is committed if commit
+// says so.
+func (h *Interactions) put(ctx context.Context, p *press, a attempt, commit bool) (approvals.Ticket, error) {
 	if err := h.findCard(ctx, p); err != nil {
 		return approvals.Ticket{}, err
 	}
-	d := approvals.Decision{
-		Person: p.actor.Name, Verdict: verdict, Stage: p.card.Stage, Comment: comment, Digest: p.card.Digest, MessageTS: p.messageTS(),
-	}
 	return h.c.Store.Advance(ctx, db.Ref{ID: p.card.TicketID}, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		p.now = now
 		if !p.known {
-			return t.Stranger(p.actor, string(verdict), now)
+			return t.Stranger(p.actor, a.name(), now)
 		}
-		tr, err := t.Decide(p.actor, d, p.dir, now)
-		switch {
-		case err == nil && verdict == approvals.Approve && !offered(h.view(p, t), slack.ActionApprove):
-			// Our card has no such button, because it cannot show all of the request: this one
-			// was on something else.
-			unseen := d
-			unseen.Digest = ""
-			return t.Decide(p.actor, unseen, p.dir, now)
-		case err == nil && !commit:
+		tr, err := h.judge(p, t, a)
+		if err == nil && !commit {
 			return approvals.Transition{}, nil
 		}
 		return tr, err
 	})
 }
 
-// view is what the card is rendered from.
+// judge says what comes of an attempt. Whether it is allowed at all comes first: only who
+// may decide is told that something is missing.
+func (h *Interactions) judge(p *press, t approvals.Ticket, a attempt) (approvals.Transition, error) {
+	if a.verdict == "" {
+		return h.ask(p, t, a)
+	}
+	d := approvals.Decision{
+		Person: p.actor.Name, Verdict: a.verdict, Stage: p.card.Stage, Comment: a.text, Digest: p.card.Digest, MessageTS: p.messageTS(),
+	}
+	tr, err := t.Decide(p.actor, d, p.dir, p.now)
+	allowed := err == nil || approvals.ErrorCode(err) == approvals.CodeCommentRequired
+	if allowed && a.approves() && !h.offered(p, t, a) {
+		// Our card has no such button, because it cannot show all of the request: this one
+		// was on something else.
+		d.Digest = ""
+		return t.Decide(p.actor, d, p.dir, p.now)
+	}
+	if allowed && p.Type == slack.ViewSubmission {
+		if short := a.brief(t, p.card.Stage); short != nil {
+			return approvals.Transition{}, short
+		}
+	}
+	return tr, err
+}
+
+// ask puts a question. One from a card that no longer shows what the ticket holds is no
+// question about it.
+func (h *Interactions) ask(p *press, t approvals.Ticket, a attempt) (approvals.Transition, error) {
+	text := a.text
+	if text == "" {
+		text = placeholder // whether they may ask is said before whether they have
+	}
+	tr, err := t.Ask(p.actor, approvals.Question{Person: p.actor.Name, Text: text}, p.dir, p.now)
+	if err != nil {
+		return tr, err
+	}
+	// Ask judges the stage that is now, and knows nothing of cards.
+	switch {
+	case p.card.Digest != t.Digest:
+		return approvals.Transition{}, &approvals.Error{Code: approvals.CodeDigestMismatch, Message: "the card shows something else"}
+	case p.card.Stage != t.Stage:
+		return approvals.Transition{}, &approvals.Error{Code: approvals.CodeStale, Message: "that stage is over; please ask on its newest card"}
+	}
+	if short := a.brief(t, p.card.Stage); short != nil {
+		return approvals.Transition{}, short
+	}
+	return tr, nil
+}
+
+// offered reports whether the ticket's card, as it stands now, has the button of an
+// attempt. Breaking the glass is not about a stage: any card of the ticket is as good.
+func (h *Interactions) offered(p *press, t approvals.Ticket, a attempt) bool {
+	v := h.view(p, t)
+	if a.verdict == approvals.GlassBroken {
+		v.Stage, v.Tally = t.Stage, t.Tally(t.Stage, p.dir)
+		return slack.Offers(v, slack.ActionBreakGlass)
+	}
+	return slack.Offers(v, slack.ActionApprove)
+}
+
+// view is what the card is rendered from, but for the answers to questions: they make no
+// difference to what can be pressed.
 func (h *Interactions) view(p *press, t approvals.Ticket) slack.View {
 	v := slack.View{
-		Ticket: t, Tally: t.Tally(p.card.Stage, p.dir), Directory: p.dir, Stage: p.card.Stage, Handle: p.card.Handle,
+		Ticket: t, Tally: t.Tally(p.card.Stage, p.dir), Directory: p.dir, Now: p.now, Stage: p.card.Stage, Handle: p.card.Handle,
 		PublicURL: h.c.PublicURL,
 	}
 	if up, ok := p.config.Upstream(t.Call.Upstream); ok {
 		v.BaseURL = up.BaseURL.String()
 	}
 	return v
-}
-
-// offered reports whether the card, as it stands now, has a button.
-func offered(v slack.View, action string) bool {
-	var blocks []struct {
-		Elements []struct {
-			ActionID string `json:"action_id"`
-		} `json:"elements"`
-	}
-	raw, err := json.Marshal(slack.Card(v).Blocks)
-	if err != nil || json.Unmarshal(raw, &blocks) != nil {
-		return false
-	}
-	for _, b := range blocks {
-		for _, e := range b.Elements {
-			if e.ActionID == action {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 var errElsewhere = &approvals.Error{Code: approvals.CodeNotFound, Message: "the button is not on a card of ours"}
@@ -338,7 +431,7 @@ func (h *Interactions) answerClick(ctx context.Context, w http.ResponseWriter, r
 		w.WriteHeader(http.StatusOK) // the card, or the dialog, says it
 		return
 	}
-	told := h.tell(ctx, p.Interaction, h.sentence(ctx, err))
+	told := h.tell(ctx, p.Interaction, h.sentence(ctx, p, err))
 	var refusal *approvals.Error
 	switch {
 	case errors.As(err, &refusal), told && errors.Is(err, errUnopened):
@@ -350,15 +443,15 @@ func (h *Interactions) answerClick(ctx context.Context, w http.ResponseWriter, r
 
 // answerModal says what the modal does next: close; stay, with what was typed, where that
 // can be corrected or sent again; or become a notice.
-func (h *Interactions) answerModal(ctx context.Context, w http.ResponseWriter, err error) {
+func (h *Interactions) answerModal(ctx context.Context, w http.ResponseWriter, p *press, err error) {
 	if err == nil {
 		w.WriteHeader(http.StatusOK)
 		return
 	}
-	text := h.sentence(ctx, err)
-	answer := slack.AckError(slack.ReasonBlock, text)
+	text, input := h.sentence(ctx, p, err), slack.InputOf(p.View.CallbackID)
+	answer := slack.AckError(input, text)
 	var refusal *approvals.Error
-	if errors.As(err, &refusal) && refusal.Code != approvals.CodeInvalid {
+	if input == "" || (errors.As(err, &refusal) && refusal.Code != approvals.CodeInvalid) {
 		answer = slack.AckNotice(text)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -366,16 +459,24 @@ func (h *Interactions) answerModal(ctx context.Context, w http.ResponseWriter, e
 }
 
 // sentence turns an error into words for the person.
-func (h *Interactions) sentence(ctx context.Context, err error) string {
+func (h *Interactions) sentence(ctx context.Context, p *press, err error) string {
 	var refusal *approvals.Error
-	if errors.As(err, &refusal) {
+	switch {
+	case errors.As(err, &refusal) && (p.ActionID == slack.ActionBreakGlass || p.View.CallbackID == slack.CallbackBreakGlass):
+		return slack.RefusalToBypass(refusal.Code, refusal.Message)
+	case errors.As(err, &refusal):
 		return slack.Refusal(refusal.Code, refusal.Message)
 	}
 	h.c.Logger.ErrorContext(ctx, "cannot carry out a Slack interaction", slog.Any("error", err))
 	if errors.Is(err, errUnopened) {
-		return "Slack did not open the dialog in time. Please press Deny again."
+		return "Slack did not open the dialog in time. Please press " + buttonNames[p.ActionID] + " again."
 	}
 	return slack.Refusal("", "")
+}
+
+// buttonNames are what people read on the buttons that open dialogs.
+var buttonNames = map[string]string{
+	slack.ActionApprove: "Approve", slack.ActionDeny: "Deny", slack.ActionAsk: "Ask for details", slack.ActionBreakGlass: "Break glass",
 }
 
 // tell shows a text to the one who clicked, and reports whether it could. It is a courtesy:

@@ -27,7 +27,7 @@ func (o *office) outage(t *testing.T) (restore func()) {
 	return func() { allow("true") }
 }
 
-func TestWithoutTheDatabaseSlackWarnsAndNothingIsHalfDone(t *testing.T) {
+func TestFieldNote09WithoutTheDatabaseSlackWarnsAndNothingIsHalfDone(t *testing.T) {
 	t.Parallel()
 	o := openOffice(t)
 	c := o.ask(t, oneApproval)

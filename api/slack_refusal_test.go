@@ -15,9 +15,9 @@ import (
 	"countersign/slack/emulator"
 )
 
-func TestAStrangerIsRefusedPolitelyAndOnRecord(t *testing.T) {
+func TestFieldNote05AStrangerIsRefusedPolitelyAndOnRecord(t *testing.T) {
 	t.Parallel()
-	for _, action := range []string{slack.ActionApprove, slack.ActionDeny} {
+	for _, action := range []string{slack.ActionApprove, slack.ActionDeny, slack.ActionAsk} {
 		t.Run(action, func(t *testing.T) {
 			t.Parallel()
 			o := openOffice(t)
@@ -46,7 +46,7 @@ func TestStrangersCannotGrowATicketForEver(t *testing.T) {
 
 func TestTheRequestersOwnerIsRefusedOnRecord(t *testing.T) {
 	t.Parallel()
-	for _, action := range []string{slack.ActionApprove, slack.ActionDeny} {
+	for _, action := range []string{slack.ActionApprove, slack.ActionDeny, slack.ActionAsk} {
 		t.Run(action, func(t *testing.T) {
 			t.Parallel()
 			o := openOffice(t)
@@ -278,7 +278,9 @@ func TestATamperedModalDecidesNothing(t *testing.T) {
 			`"state":{"values":{"reason":{"v":{"value":%q}}}}}}`, callback, handle, reason))
 	}
 	for name, body := range map[string]string{
-		"another modal":  submission("cs.approve", c.handle, "long enough"),
+		"another modal":  submission("cs.view", c.handle, "long enough"),
+		"approval":       submission(slack.CallbackApprove, c.handle, "long enough"), // its comment has another input
+		"question":       submission(slack.CallbackAsk, c.handle, "long enough"),
 		"unknown handle": submission(slack.CallbackDeny, "h_"+strings.Repeat("0", 32), "long enough"),
 		"no reason":      submission(slack.CallbackDeny, c.handle, ""),
 	} {

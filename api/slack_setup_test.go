@@ -81,6 +81,18 @@ rules:
   - name: shared
     match: {upstream: billing, methods: [DELETE], path: /shared}
     stages: [{name: peer, need: [{from: [security], approvals: 1}], notify: {channel: C04PARTNER}}]
+  - name: commented
+    match: {upstream: billing, methods: [DELETE], path: /commented}
+    stages: [{name: peer, need: [{from: [security], approvals: 1}], comment: both, notify: {channel: C01BILLING}}]
+  - name: unreasoned
+    match: {upstream: billing, methods: [DELETE], path: /unreasoned}
+    stages: [{name: peer, need: [{from: [security], approvals: 1}], comment: never, notify: {channel: C01BILLING}}]
+  - name: glass
+    match: {upstream: billing, methods: [DELETE], path: /glass}
+    stages:
+      - {name: peer, need: [{from: [chen, fay], approvals: 2}], notify: {channel: C01BILLING}}
+      - {name: last, need: [{from: [erin], approvals: 1}], notify: {channel: C03SECURITY}}
+    break_glass: {from: [ana, bo], announce: C02GENERAL}
   - name: one-person
     match: {upstream: billing}
     stages: [{name: peer, need: [{from: [security], approvals: 1}], notify: {channel: C01BILLING}}]
@@ -99,6 +111,9 @@ const (
 	inPrivate    = `{"upstream":"billing","method":"DELETE","path":"/private","justification":"case 991"}`
 	inShared     = `{"upstream":"billing","method":"DELETE","path":"/shared","justification":"case 991"}`
 	inTwoMinutes = `{"upstream":"billing","method":"PATCH","path":"/soon","justification":"case 991"}`
+	commented    = `{"upstream":"billing","method":"DELETE","path":"/commented","justification":"case 991"}`
+	unreasoned   = `{"upstream":"billing","method":"DELETE","path":"/unreasoned","justification":"case 991"}`
+	withGlass    = `{"upstream":"billing","method":"DELETE","path":"/glass","justification":"case 991"}`
 	inOneSecond  = `{"upstream":"billing","method":"PATCH","path":"/at-once","justification":"case 991"}`
 )
 
@@ -110,6 +125,8 @@ type office struct {
 	outbox *dbtest.Outbox
 	// configure loads the configuration with somebody else in bo's place in the group.
 	configure func(member string)
+	// rewrite loads it with some of its text replaced.
+	rewrite func(oldNew ...string)
 }
 
 func openOffice(t *testing.T) *office {
@@ -152,12 +169,14 @@ func (o *office) useConfiguration(t *testing.T) {
 	t.Helper()
 	key, hash, err := policy.NewKey()
 	require.NoError(t, err, "make a key")
-	o.configure = func(member string) {
-		config, err := policy.Parse("test.yaml", fmt.Appendf(nil, slackConfiguration, o.emu.APIURL(), hash, member),
-			func(string) string { return string(emulatorSecret) })
+	load := func(text string) {
+		config, err := policy.Parse("test.yaml", []byte(text), func(string) string { return string(emulatorSecret) })
 		require.NoError(t, err, "load the configuration")
 		o.config, o.key = config, key
 	}
+	text := func(member string) string { return fmt.Sprintf(slackConfiguration, o.emu.APIURL(), hash, member) }
+	o.configure = func(member string) { load(text(member)) }
+	o.rewrite = func(oldNew ...string) { load(strings.NewReplacer(oldNew...).Replace(text("bo"))) }
 	o.configure("bo")
 }
 
@@ -191,7 +210,7 @@ func (o *office) prepare(t *testing.T, id string) (db.Card, approvals.Ticket) {
 func (o *office) viewOf(ticket approvals.Ticket, c db.Card) slack.View {
 	dir := o.config.Directory()
 	return slack.View{
-		Ticket: ticket, Tally: ticket.Tally(c.Stage, dir), Directory: dir, Stage: c.Stage, Handle: c.Handle,
+		Ticket: ticket, Tally: ticket.Tally(c.Stage, dir), Directory: dir, Now: o.clock.now(), Stage: c.Stage, Handle: c.Handle,
 		PublicURL: publicURL, BaseURL: "https://billing.internal/v1",
 	}
 }
@@ -227,18 +246,47 @@ func (o *office) clickWell(t *testing.T, user string, c card, action string) emu
 // openDialog presses Deny and returns the modal that opens.
 func (o *office) openDialog(t *testing.T, user string, c card) string {
 	t.Helper()
-	seen := o.clickWell(t, user, c, slack.ActionDeny)
-	require.NotNil(t, seen.OpenedView, "the dialog is open; told: %v", o.told(user))
-	return seen.OpenedView.ID
+	return o.openModal(t, user, c, slack.ActionDeny).ID
 }
 
-// giveReason sends the dialog off.
+// openModal presses a button that opens a modal.
+func (o *office) openModal(t *testing.T, user string, c card, action string) *emulator.View {
+	t.Helper()
+	seen := o.clickWell(t, user, c, action)
+	require.NotNil(t, seen.OpenedView, "the dialog is open; told: %v", o.told(user))
+	return seen.OpenedView
+}
+
+// giveReason sends the deny modal off.
 func (o *office) giveReason(t *testing.T, user, view, reason string) emulator.Seen {
 	t.Helper()
-	seen, err := o.emu.SubmitView(t.Context(), user, view, map[string]map[string]string{slack.ReasonBlock: {slack.ReasonAction: reason}})
+	return o.write(t, user, view, slack.ReasonBlock, reason)
+}
+
+// write types into the one input of a modal and sends it off.
+func (o *office) write(t *testing.T, user, view, input, text string) emulator.Seen {
+	t.Helper()
+	seen, err := o.emu.SubmitView(t.Context(), user, view, map[string]map[string]string{input: {slack.InputAction: text}})
 	require.NoError(t, err, "%s sends the dialog", user)
 	require.Less(t, seen.AckMS, int64(slackPatience), "time to answer")
 	return seen
+}
+
+// writeWell is write where the modal closes.
+func (o *office) writeWell(t *testing.T, user, view, input, text string) {
+	t.Helper()
+	seen := o.write(t, user, view, input, text)
+	require.Empty(t, seen.Warning, "what Slack warned of")
+	require.Empty(t, seen.Errors, "errors in the dialog")
+	require.True(t, seen.Closed, "the dialog is gone")
+}
+
+// shownTo is the text of the modal in front of somebody.
+func (o *office) shownTo(t *testing.T, user string) string {
+	t.Helper()
+	views := o.emu.OpenViews(user)
+	require.Len(t, views, 1, "modals open before %s", user)
+	return views[0].Text
 }
 
 // told is what only this person was shown.

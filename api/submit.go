@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -19,9 +20,16 @@ func (o operations) SubmitTicket(ctx context.Context, r SubmitTicketRequestObjec
 	if err != nil {
 		return nil, err
 	}
+	late := !request.Submission.NotBefore.IsZero() && !request.Submission.NotBefore.After(o.now())
+	if late {
+		// Too late to be opened, and yet perhaps a retry of what was opened in time: that is
+		// to find its ticket. A ticket that takes its own place finds what its key stands for,
+		// and opens nothing.
+		request.Submission.Supersedes = request.Submission.ID
+	}
 	result, err := o.store.Submit(ctx, request)
 	if err != nil {
-		return nil, fmt.Errorf("submit a ticket: %w", err)
+		return nil, fmt.Errorf("submit a ticket: %w", refusedSubmit(err, late))
 	}
 	t := result.Ticket
 	x.ticket, x.replayed = t.ID, result.Replayed
@@ -32,7 +40,18 @@ func (o operations) SubmitTicket(ctx context.Context, r SubmitTicketRequestObjec
 	if wait.length > 0 && !t.Done() {
 		t, wait = o.follow(ctx, x, t, wait)
 	}
-	return o.submitted(x, t, result.Replayed, wait), nil
+	return o.submitted(ctx, x, t, result.Replayed, wait)
+}
+
+// refusedSubmit says which ticket of a submit does not exist.
+func refusedSubmit(err error, late bool) error {
+	switch {
+	case approvals.ErrorCode(err) != approvals.CodeNotFound:
+		return err
+	case late:
+		return failItems(codeValidationFailed, []ProblemItem{{Pointer: "#/not_before", Detail: "must be in the future"}})
+	}
+	return failItems(codeValidationFailed, []ProblemItem{{Pointer: "#/supersedes", Detail: "there is no such ticket of this caller"}})
 }
 
 // follow waits for a ticket that has just been opened. Whatever goes wrong with the wait,
@@ -40,7 +59,7 @@ func (o operations) SubmitTicket(ctx context.Context, r SubmitTicketRequestObjec
 // it was opened.
 func (o operations) follow(ctx context.Context, x *exchange, t approvals.Ticket, wait waiting) (approvals.Ticket, waiting) {
 	ref := db.Ref{ID: t.ID, Caller: x.caller.Name}
-	version, _, err := o.await(ctx, ref, wait, whenDone)
+	version, _, err := o.await(ctx, x.who(), ref, wait, whenDone)
 	if err != nil {
 		return t, waiting{}
 	}
@@ -54,29 +73,24 @@ func (o operations) follow(ctx context.Context, x *exchange, t approvals.Ticket,
 	return after, wait
 }
 
-func (o operations) submitted(x *exchange, t approvals.Ticket, replayed bool, wait waiting) answer {
-	a := o.ticketAnswer(http.StatusAccepted, t, x.config.Directory())
+func (o operations) submitted(ctx context.Context, x *exchange, t approvals.Ticket, replayed bool, wait waiting) (answer, error) {
+	a, err := o.ticketAnswer(ctx, x, http.StatusAccepted, t)
+	if err != nil {
+		return answer{}, err
+	}
 	a.locate(t.ID)
 	a.header.Set("Operation-Location", o.publicURL+ticketPath(t.ID))
 	if replayed {
 		a.header.Set("Idempotent-Replayed", "true")
 	}
 	a.waited(wait)
-	return a
+	return a, nil
 }
 
 // prepare checks a submit and asks the policy what it takes. Nothing has been written
 // when it fails, so that the key is free for the corrected request.
 func (o operations) prepare(x *exchange, body SubmitRequest) (db.SubmitRequest, error) {
-	call, err := o.call(x, body)
-	if err != nil {
-		return db.SubmitRequest{}, err
-	}
-	back, err := o.callback(x, body.Callback)
-	if err != nil {
-		return db.SubmitRequest{}, err
-	}
-	person, err := checkWords(x.config.Directory(), body)
+	submission, err := o.submission(x, body)
 	if err != nil {
 		return db.SubmitRequest{}, err
 	}
@@ -84,15 +98,61 @@ func (o operations) prepare(x *exchange, body SubmitRequest) (db.SubmitRequest, 
 	if err != nil {
 		return db.SubmitRequest{}, err
 	}
+	now := o.now()
+	return db.SubmitRequest{
+		Submission: submission, Key: key, Directory: x.config.Directory().At(now),
+		Plan: x.config.Plan(x.caller, submission.OnBehalfOf, submission.Call, now),
+	}, nil
+}
+
+// submission is what a body asks for, checked.
+func (o operations) submission(x *exchange, body SubmitRequest) (approvals.Submission, error) {
+	call, err := o.call(x.config, x.caller, body)
+	if err != nil {
+		return approvals.Submission{}, err
+	}
+	back, err := o.callback(x, body.Callback)
+	if err != nil {
+		return approvals.Submission{}, err
+	}
+	person, err := checkWords(x.config.Directory(), body)
+	if err != nil {
+		return approvals.Submission{}, err
+	}
+	earliest, err := o.schedule(body)
+	if err != nil {
+		return approvals.Submission{}, err
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return db.SubmitRequest{}, fmt.Errorf("make a ticket id: %w", err)
+		return approvals.Submission{}, fmt.Errorf("make a ticket id: %w", err)
 	}
-	return db.SubmitRequest{
-		Submission: approvals.Submission{
-			ID: approvals.TicketID(id), Caller: x.caller.Name, OnBehalfOf: person, Call: call,
-			Justification: body.Justification, Metadata: body.Metadata, Callback: back,
-		},
-		Plan: x.config.Plan(x.caller, person, call), Directory: x.config.Directory(), Key: key,
+	return approvals.Submission{
+		ID: approvals.TicketID(id), Caller: x.caller.Name, OnBehalfOf: person, Call: call,
+		Justification: body.Justification, Metadata: body.Metadata, Callback: back,
+		NotBefore: earliest, Supersedes: body.Supersedes,
 	}, nil
+}
+
+// schedule checks when a call is to be made at the earliest, and which ticket's place it
+// takes. Whether that time is still to come is for the submit to say.
+func (o operations) schedule(body SubmitRequest) (earliest time.Time, err error) {
+	var items []ProblemItem
+	refuse := func(pointer, detail string) { items = append(items, ProblemItem{Pointer: pointer, Detail: detail}) }
+	if body.NotBefore != "" {
+		earliest, err = time.Parse(time.RFC3339, body.NotBefore)
+		switch {
+		case err != nil || earliest.Year() < 1970:
+			refuse("#/not_before", "must be a time such as 2026-03-02T22:00:00Z")
+		case earliest.After(o.now().Add(approvals.MaxDelay)):
+			refuse("#/not_before", fmt.Sprintf("must be at most %d days ahead", approvals.MaxDelay/(24*time.Hour)))
+		}
+	}
+	if body.Supersedes != "" && !approvals.ValidTicketID(body.Supersedes) {
+		refuse("#/supersedes", "is not the id of a ticket")
+	}
+	if len(items) > 0 {
+		return time.Time{}, failItems(codeValidationFailed, items)
+	}
+	return earliest.UTC(), nil
 }

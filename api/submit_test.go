@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -41,7 +42,7 @@ func TestSubmitAnswersWithATicketAndWhereToPollIt(t *testing.T) {
 		"callback": map[string]any{
 			"url": "https://hooks.example.com/countersign", "events": []any{"ticket.approved"}, "state": "pending",
 		},
-		"stage":       map[string]any{"name": "peer", "index": 1.0, "of": 1.0, "needed": 1.0, "have": 0.0},
+		"stage":       map[string]any{"name": "peer", "index": 1.0, "of": 1.0, "needed": 1.0, "have": 0.0, "round": 0.0},
 		"waiting_for": []any{"bo", "chen"}, "decisions": []any{},
 	} {
 		require.Equal(t, want, got[name], "field %s", name)
@@ -435,4 +436,80 @@ func TestBase64IsTheStandardOne(t *testing.T) {
 	stored, err := b.store.Ticket(t.Context(), db.Ref{ID: r.id(t)})
 	require.NoError(t, err, "read the ticket")
 	require.Equal(t, raw, stored.Call.Body, "bytes")
+}
+
+func (b *bundle) trySubmit(t *testing.T, key, body string) reply {
+	t.Helper()
+	return b.do(t, call{method: "POST", path: "/v1/tickets", body: body, key: key, header: headers("Idempotency-Key", freshKey())})
+}
+
+func TestCallsCanBeScheduled(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	at := func(d time.Duration) string { return b.clock.now().Add(d).UTC().Format(time.RFC3339Nano) }
+	scheduled := func(when string) string { return strings.Replace(deletion, "{", `{"not_before":"`+when+`",`, 1) }
+	r := b.submit(t, scheduled(at(time.Hour)))
+	require.Equal(t, b.clock.now().Add(time.Hour).UTC().Format("2006-01-02T15:04:05.000Z"), r.field(t, "not_before"), "not_before")
+	b.approve(t, r.id(t), "bo")
+	r = b.get(t, "/v1/tickets/"+r.id(t))
+	require.Equal(t, "approved", r.field(t, "state"), "approved ahead of time")
+	require.Greater(t, r.field(t, "execute_by"), r.field(t, "not_before"), "execute_by counts from then on")
+	for name, when := range map[string]string{
+		"now": at(0), "in the past": at(-time.Second), "too far ahead": at(30*24*time.Hour + time.Second), "a date": "2030-01-02",
+		"words": "tomorrow", "without a zone": "2030-01-02T03:04:05", "a year of its own": "99999-01-01T00:00:00Z",
+		"the zero time": "0001-01-01T00:00:00Z",
+	} {
+		r := b.trySubmit(t, "", scheduled(when))
+		requireProblem(t, r, http.StatusUnprocessableEntity, "validation_failed")
+		require.Contains(t, string(r.raw), `"#/not_before"`, "the place of %s", name)
+	}
+	require.Equal(t, http.StatusAccepted, b.trySubmit(t, "", scheduled(at(30*24*time.Hour))).status, "30 days ahead")
+	require.Nil(t, b.submit(t, deletion).field(t, "not_before"), "unscheduled")
+}
+
+func TestRetryFindsItsTicketAfterItsTimeHasCome(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	when := b.clock.now().Add(time.Hour).UTC().Format(time.RFC3339)
+	c := call{
+		method: "POST", path: "/v1/tickets", header: headers("Idempotency-Key", "scheduled"),
+		body: strings.Replace(deletion, "{", `{"not_before":"`+when+`",`, 1),
+	}
+	first := b.do(t, c)
+	require.Equal(t, http.StatusAccepted, first.status, "first: %s", first.raw)
+	b.clock.move(2 * time.Hour)
+	again := b.do(t, c)
+	require.Equal(t, http.StatusAccepted, again.status, "again: %s", again.raw)
+	require.Equal(t, []string{first.id(t), "true"}, []string{again.id(t), again.header.Get("Idempotent-Replayed")}, "the same ticket")
+	requireProblem(t, b.trySubmit(t, "", c.body), http.StatusUnprocessableEntity, "validation_failed")
+	c.body = strings.Replace(c.body, "991", "992", 1)
+	requireProblem(t, b.do(t, c), http.StatusUnprocessableEntity, "idempotency_key_reused")
+	require.Equal(t, 1, b.tickets(t), "tickets")
+	require.Equal(t, "pending", b.get(t, "/v1/tickets/"+first.id(t)).field(t, "state"), "nothing was closed")
+}
+
+func TestATicketTakesThePlaceOfAnother(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	superseding := func(id string) string { return strings.Replace(deletion, "{", `{"supersedes":"`+id+`",`, 1) }
+	old := b.submit(t, deletion).id(t)
+	r := b.submit(t, superseding(old))
+	require.Equal(t, old, r.field(t, "supersedes"), "the new one names the old one")
+	gone := b.get(t, "/v1/tickets/"+old)
+	require.Equal(t, []any{"cancelled", r.id(t), "superseded", "Another ticket took this one's place"}, []any{
+		gone.field(t, "state"), gone.field(t, "superseded_by"), gone.field(t, "error", "code"), gone.field(t, "error", "title"),
+	}, "the old one names the new one")
+	require.Contains(t, string(b.get(t, "/v1/tickets/"+old+"/events").raw), `"superseded_by":"`+r.id(t)+`"`, "in its events too")
+
+	before := b.tickets(t)
+	requireProblem(t, b.trySubmit(t, "", superseding(old)), http.StatusConflict, "already_final")
+	for name, id := range map[string]string{"no id": "tkt_x", "unknown": "tkt_00000000000000000000000000"} {
+		refused := b.trySubmit(t, "", superseding(id))
+		requireProblem(t, refused, http.StatusUnprocessableEntity, "validation_failed")
+		require.Contains(t, string(refused.raw), `"#/supersedes"`, "the place of %s", name)
+	}
+	theirs := b.trySubmit(t, b.other, superseding(r.id(t)))
+	requireProblem(t, theirs, http.StatusUnprocessableEntity, "validation_failed")
+	require.Equal(t, before, b.tickets(t), "nothing was opened")
+	require.Equal(t, "pending", b.get(t, "/v1/tickets/"+r.id(t)).field(t, "state"), "nothing was closed")
 }

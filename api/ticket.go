@@ -9,7 +9,7 @@ import (
 // GetTicket reads a ticket, waiting for it when asked to.
 func (o operations) GetTicket(ctx context.Context, r GetTicketRequestObject) (GetTicketResponseObject, error) {
 	x := exchangeOf(ctx)
-	ref, err := x.ref(r.ID)
+	ref, err := o.find(ctx, x, r.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func (o operations) GetTicket(ctx context.Context, r GetTicketRequestObject) (Ge
 		if known.given {
 			until = whenOther(known)
 		}
-		version, state, err := o.await(ctx, ref, wait, until)
+		version, state, err := o.await(ctx, x.who(), ref, wait, until)
 		if err != nil {
 			return nil, fmt.Errorf("wait for ticket %s: %w", ref.ID, err)
 		}
@@ -44,7 +44,10 @@ func (o operations) GetTicket(ctx context.Context, r GetTicketRequestObject) (Ge
 	if err != nil {
 		return nil, fmt.Errorf("read ticket %s: %w", ref.ID, err)
 	}
-	a := o.ticketAnswer(http.StatusOK, t, x.config.Directory())
+	a, err := o.ticketAnswer(ctx, x, http.StatusOK, t)
+	if err != nil {
+		return nil, err
+	}
 	a.waited(wait)
 	return a, nil
 }

@@ -26,7 +26,7 @@ func TestPollFollowsATicketThroughItsLife(t *testing.T) {
 	b.approve(t, id, "bo")
 	r := b.get(t, path)
 	require.Equal(t, http.StatusOK, r.status, "status")
-	require.Equal(t, map[string]any{"name": "both", "index": 1.0, "of": 1.0, "needed": 2.0, "have": 1.0}, r.field(t, "stage"), "progress")
+	require.Equal(t, map[string]any{"name": "both", "index": 1.0, "of": 1.0, "needed": 2.0, "have": 1.0, "round": 0.0}, r.field(t, "stage"), "progress")
 	require.Equal(t, []any{"chen"}, r.field(t, "waiting_for"), "who is left")
 	decisions, _ := r.field(t, "decisions").([]any)
 	require.Len(t, decisions, 1, "decisions")

@@ -29,10 +29,13 @@ const (
 	tokenSeal    = 16 // bytes of the HMAC that are kept
 )
 
-// filterHash identifies the filters of a list, the page size left out.
-func filterHash(f db.Filter) []byte {
-	h := sha256.New()
+// filterHash identifies whose list it is and its filters, the page size left out.
+func filterHash(l listing) []byte {
+	f, h := l.filter, sha256.New()
 	_, _ = fmt.Fprintf(h, "%q %q %d %d", f.Caller, f.States, stamp(f.CreatedAfter), stamp(f.CreatedBefore))
+	if l.person != "" {
+		_, _ = fmt.Fprintf(h, " person %q %t", l.person, l.waiting)
+	}
 	return h.Sum(nil)
 }
 
@@ -44,11 +47,11 @@ func stamp(t time.Time) int64 {
 }
 
 // seal makes the token for a place.
-func (p *pageTokens) seal(ctx context.Context, f db.Filter, at db.Cursor) (string, error) {
+func (p *pageTokens) seal(ctx context.Context, l listing, at db.Cursor) (string, error) {
 	body := []byte{tokenVersion}
 	body = binary.BigEndian.AppendUint64(body, uint64(at.CreatedAt.UnixMicro()))
 	body = append(body, at.ID...)
-	mac, err := p.mac(ctx, f, body)
+	mac, err := p.mac(ctx, l, body)
 	if err != nil {
 		return "", err
 	}
@@ -56,13 +59,13 @@ func (p *pageTokens) seal(ctx context.Context, f db.Filter, at db.Cursor) (strin
 }
 
 // open reads a token that was sealed for the same filters.
-func (p *pageTokens) open(ctx context.Context, f db.Filter, token string) (db.Cursor, error) {
+func (p *pageTokens) open(ctx context.Context, l listing, token string) (db.Cursor, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) <= 1+tokenStamp+tokenSeal || len(raw) > 256 {
 		return db.Cursor{}, badToken()
 	}
 	body, got := raw[:len(raw)-tokenSeal], raw[len(raw)-tokenSeal:]
-	want, err := p.mac(ctx, f, body)
+	want, err := p.mac(ctx, l, body)
 	if err != nil {
 		return db.Cursor{}, err
 	}
@@ -74,13 +77,13 @@ func (p *pageTokens) open(ctx context.Context, f db.Filter, token string) (db.Cu
 	return db.Cursor{CreatedAt: time.UnixMicro(micros).UTC(), ID: id}, nil
 }
 
-func (p *pageTokens) mac(ctx context.Context, f db.Filter, body []byte) ([]byte, error) {
+func (p *pageTokens) mac(ctx context.Context, l listing, body []byte) ([]byte, error) {
 	key, err := p.load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load the secret for page tokens: %w", err)
 	}
 	h := hmac.New(sha256.New, key)
-	_, _ = h.Write(filterHash(f))
+	_, _ = h.Write(filterHash(l))
 	_, _ = h.Write(body)
 	return h.Sum(nil)[:tokenSeal], nil
 }

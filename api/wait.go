@@ -81,15 +81,15 @@ func whenOther(known etags) enough {
 const spuriousPause = 100 * time.Millisecond
 
 // await returns the version and state of a ticket as soon as they are enough, or as they
-// are when the wait, or the server, ends.
-func (s *Server) await(ctx context.Context, ref db.Ref, wait waiting, ok enough) (int64, approvals.State, error) {
+// are when the wait, or the server, ends. who is counted as waiting.
+func (s *Server) await(ctx context.Context, who string, ref db.Ref, wait waiting, ok enough) (int64, approvals.State, error) {
 	version, state, err := s.store.Version(ctx, ref)
 	if err != nil || wait.length <= 0 || ok(version, state) {
 		return version, state, err
 	}
 	short, cancel := context.WithTimeout(ctx, wait.length)
 	defer cancel()
-	leave, err := s.waiters.enter(ref.Caller, cancel)
+	leave, err := s.waiters.enter(who, cancel)
 	if err != nil {
 		return 0, "", err
 	}
@@ -132,7 +132,7 @@ func newWaiters(limit int) *waiters {
 	return &waiters{limit: limit, count: make(map[string]int), cancels: make(map[*context.CancelFunc]struct{})}
 }
 
-// enter admits one more long poll of a caller, whose end is cancel. leave must be called
+// enter admits one more long poll of a caller or person, whose end is cancel. leave must be called
 // once. While draining the wait is over at once.
 func (w *waiters) enter(caller string, cancel context.CancelFunc) (leave func(), err error) {
 	w.mu.Lock()
@@ -175,7 +175,7 @@ func (w *waiters) drained() bool {
 
 func tooManyWaiters(limit int) error {
 	n := strconv.Itoa(limit)
-	f := fail(codeQuotaExceeded, "this caller already has %d requests waiting; poll without waiting, or wait on fewer", limit)
+	f := fail(codeQuotaExceeded, "there are already %d requests of yours waiting; poll without waiting, or wait on fewer", limit)
 	f.violated = []string{"long-polls"}
 	return f.retryAfter(5*time.Second).
 		with("RateLimit-Policy", `"long-polls";q=`+n+`;qu="concurrent-requests"`).

@@ -73,14 +73,16 @@ func checkWords(dir approvals.Directory, body SubmitRequest) (person string, err
 	}
 	person, known := personOf(dir, body.OnBehalfOf)
 	if !known {
-		items = append(items, ProblemItem{
-			Pointer: "#/on_behalf_of", Detail: "must be the name or e-mail address of a configured person",
-		})
+		items = append(items, unknownPerson())
 	}
 	if len(items) > 0 {
 		return "", failItems(codeValidationFailed, items[:min(len(items), maxItems)])
 	}
 	return person, nil
+}
+
+func unknownPerson() ProblemItem {
+	return ProblemItem{Pointer: "#/on_behalf_of", Detail: "must be the name or e-mail address of a configured person"}
 }
 
 func textMistake(s string, limit int) string {
@@ -95,7 +97,7 @@ func textMistake(s string, limit int) string {
 	return ""
 }
 
-// personOf finds a person by name, e-mail address or Slack id, in whatever case, as the
+// personOf finds a person by name or any of their identities, in whatever case, as the
 // policy does. It must be somebody who is known: a name that excludes nobody would let a
 // person approve what is done on their behalf.
 func personOf(dir approvals.Directory, who string) (name string, known bool) {
@@ -104,7 +106,8 @@ func personOf(dir approvals.Directory, who string) (name string, known bool) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(dir.People)) {
 		p := dir.People[name]
-		if strings.EqualFold(name, who) || strings.EqualFold(p.Email, who) || strings.EqualFold(p.Slack, who) {
+		is := func(identity string) bool { return strings.EqualFold(identity, who) }
+		if is(name) || is(p.Email) || is(p.Slack) || slices.ContainsFunc(p.Accounts, is) {
 			return name, true
 		}
 	}

@@ -37,6 +37,8 @@ type Binding struct {
 	UpstreamDigest string
 	CallbackURL    string
 	ExpiresAt      time.Time
+	// NotBefore is when the call may be made at the earliest; the zero time: at once.
+	NotBefore time.Time
 }
 
 // Digest returns the request digest in hex: SHA-256 over a domain-separated canonical
@@ -61,6 +63,9 @@ func (b Binding) Digest() string {
 	write(b.Call.BodyDigest())
 	write(b.CallbackURL)
 	write(b.ExpiresAt.UTC().Format(time.RFC3339Nano))
+	if !b.NotBefore.IsZero() { // one field more: no binding without it has the same bytes
+		write(b.NotBefore.UTC().Format(time.RFC3339Nano))
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 

@@ -18,7 +18,7 @@ func binding() approvals.Binding {
 	s.Call.Headers = append(s.Call.Headers, approvals.Header{Name: "X-Trace", Value: "1"})
 	return approvals.Binding{
 		Caller: s.Caller, OnBehalfOf: "gus", Call: s.Call, UpstreamDigest: upstream,
-		CallbackURL: s.Callback.URL, ExpiresAt: after(time.Hour),
+		CallbackURL: s.Callback.URL, ExpiresAt: after(time.Hour), NotBefore: after(30 * time.Minute),
 	}
 }
 

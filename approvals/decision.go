@@ -14,11 +14,18 @@ const (
 	Approve Verdict = "approve"
 	// Deny is a no.
 	Deny Verdict = "deny"
+	// GlassBroken is a yes that bypasses everybody else's; see [BreakGlass].
+	GlassBroken Verdict = "break_glass"
 )
+
+// Verdicts lists every verdict.
+func Verdicts() []Verdict { return []Verdict{Approve, Deny, GlassBroken} }
 
 // Decision is one verdict of one person on one stage, bound to the request digest.
 type Decision struct {
-	Person  string    `json:"person"`
+	Person string `json:"person"`
+	// For is in whose place they decided, who was away; "" for their own.
+	For     string    `json:"for,omitempty"`
 	Verdict Verdict   `json:"verdict"`
 	Stage   int       `json:"stage"`
 	Comment string    `json:"comment,omitempty"`
@@ -33,28 +40,46 @@ type Decision struct {
 	MessageTS string `json:"message_ts,omitempty"`
 }
 
+// principal is whose place in an approver set the vote takes.
+func (d Decision) principal() string {
+	if d.For != "" {
+		return d.For
+	}
+	return d.Person
+}
+
 // Decide records a verdict. d.Stage and d.Digest say what the person was looking at.
 //
 // Errors: CodeExpired when the deadline has passed (the ticket expires with it),
 // CodeAlreadyFinal or CodeConflict when the ticket has moved on, CodeStale for an earlier
-// stage, CodeDigestMismatch, CodeSelfApproval, CodeNotApprover, CodeAlreadyDecided,
-// CodeNotNeeded, CodeNeededLater, CodeInvalid. Every one of them but CodeInvalid is recorded.
+// stage, CodeDigestMismatch, CodeSelfApproval, CodeNotApprover, CodeAway,
+// CodeAlreadyDecided, CodeNotNeeded, CodeNeededLater, CodeCommentRequired, CodeInvalid.
+// Every one of them but the last two is recorded.
 func (t Ticket) Decide(actor Actor, d Decision, dir Directory, now time.Time) (Transition, error) {
-	if d.Verdict != Approve && d.Verdict != Deny {
-		return Transition{}, refuse(CodeInvalid, "a decision is approve or deny, not %q", d.Verdict)
+	if !slices.Contains(Verdicts(), d.Verdict) {
+		return Transition{}, refuse(CodeInvalid, "a decision is approve, deny or break_glass, not %q", d.Verdict)
 	}
+	dir, d.For = dir.At(now), ""
 	if err := checkText("the comment", d.Comment, MaxComment); err != nil {
 		return Transition{}, err
 	}
 	if t.State.Open() && !now.Before(t.ExpiresAt) {
 		return t.expireLate(now)
 	}
-	if why := t.mayDecide(d, dir); why != nil {
+	place, why := t.mayDecide(d, dir)
+	if why != nil {
 		return t.refused(actor, string(d.Verdict), why, now)
+	}
+	if strings.TrimSpace(d.Comment) == "" && (d.Verdict == GlassBroken || t.Plan.Stages[t.Stage].Comment.demands(d.Verdict)) {
+		return Transition{}, refuse(CodeCommentRequired, "this rule asks for a comment with that decision")
 	}
 	c := t.change(actor, now)
 	d.At, d.Via, d.Ref = c.now, actor.Via, actor.Ref
-	d.Groups = t.setsWith(d.Person, dir)
+	if d.Verdict == GlassBroken {
+		c.breakGlass(d, dir)
+		return c.done(), nil
+	}
+	d.For, d.Groups = place.principal, place.sets
 	c.vote(d, dir)
 	return c.done(), nil
 }
@@ -76,6 +101,7 @@ func (c *change) vote(d Decision, dir Directory) {
 	c.record(EventDecided, c.ticket.State, Data{Decision: &d, Tally: &tally})
 	c.updateCard()
 	c.settle(dir)
+	c.reassess(dir) // a no has used up a vote; a stage that begins may lack its people
 }
 
 // settle draws the consequences of the votes as they count now, and reports whether
@@ -111,7 +137,7 @@ func (c *change) deny(stage int, dir Directory) {
 	var reason string
 	self := c.ticket.self(dir)
 	for _, d := range c.ticket.Decisions {
-		if d.Stage == stage && d.Verdict == Deny && !self[d.Person] {
+		if d.Stage == stage && d.Verdict == Deny && !self[d.Person] && !self[d.For] {
 			names, reason = append(names, d.Person), d.Comment
 		}
 	}
@@ -122,82 +148,70 @@ func (c *change) deny(stage int, dir Directory) {
 }
 
 func (c *change) approve(reason string) {
-	by := c.now.Add(c.ticket.Plan.ExecuteWithin)
+	by := later(c.now, c.ticket.NotBefore).Add(c.ticket.Plan.ExecuteWithin)
 	c.record(EventApproved, Approved, Data{ExecuteBy: &by, Reason: reason})
-	c.then(Execute{TicketID: c.ticket.ID})
+	if !c.ticket.held() {
+		c.then(Execute{TicketID: c.ticket.ID})
+	}
 	c.arm()
 }
 
-func (t Ticket) mayDecide(d Decision, dir Directory) *Error {
+// mayDecide says why a verdict is not taken, or from which seat it is given.
+func (t Ticket) mayDecide(d Decision, dir Directory) (seat, *Error) {
 	switch {
 	case t.State.Final():
-		return refuse(CodeAlreadyFinal, "this request is already closed: %s", t.State)
+		return seat{}, refuse(CodeAlreadyFinal, "this request is already closed: %s", t.State)
 	case !t.State.Open():
-		return refuse(CodeConflict, "this request is already decided: %s", t.State)
+		return seat{}, refuse(CodeConflict, "this request is already decided: %s", t.State)
 	case d.Digest != t.Digest:
-		return refuse(CodeDigestMismatch, "what you decided on is not what this request holds")
-	case t.decided(d.Person):
-		return refuse(CodeAlreadyDecided, "you have already decided on this request; one person counts once")
+		return seat{}, refuse(CodeDigestMismatch, "what you decided on is not what this request holds")
+	case d.Verdict == GlassBroken:
+		return seat{}, t.refuseBypass(d.Person, dir)
+	case t.spent(d.Person):
+		return seat{}, refuse(CodeAlreadyDecided, "you have already decided on this request; one person counts once")
 	case d.Stage != t.Stage:
-		return refuse(CodeStale, "that stage is over; the request is now in stage %d of %d", t.Stage+1, len(t.Plan.Stages))
+		return seat{}, refuse(CodeStale, "that stage is over; the request is now in stage %d of %d", t.Stage+1, len(t.Plan.Stages))
 	case t.self(dir)[d.Person]:
-		return refuse(CodeSelfApproval, "you count as the requester of this call and so cannot decide on it")
-	case len(t.setsWith(d.Person, dir)) == 0:
-		return refuse(CodeNotApprover, "you are not an approver of this stage")
-	case d.Verdict == Approve && !t.useful(d.Person, dir):
-		return refuse(CodeNotNeeded, "your approval is not needed: the sets you belong to have theirs; others are still missing")
-	case d.Verdict == Approve && t.neededLater(d.Person, dir):
-		return refuse(CodeNeededLater, "your approval is the only one that can complete a later stage; "+
-			"let somebody else approve this one")
+		return seat{}, refuse(CodeSelfApproval, "you count as the requester of this call and so cannot decide on it")
 	}
-	return nil
+	return t.choose(d.Person, d.Verdict, dir)
 }
 
-func (t Ticket) decided(person string) bool {
-	for _, d := range t.Decisions {
-		if d.Person == person {
-			return true
-		}
+// unseated says why a person has no place in the current stage.
+func (t Ticket) unseated(person string, dir Directory) *Error {
+	standing := t.standing(dir)
+	switch {
+	case len(t.setsWith(person, standing)) > 0:
+		return refuse(CodeAway, "you are marked as away until %s, and do not decide until then", standing.Away[person].Until.UTC().Format(time.RFC3339))
+	case len(t.setsWith(person, dir)) > 0:
+		return refuse(CodeNotApprover, "you became an approver after this was asked; you can decide on what is asked from now on")
 	}
-	return false
+	return refuse(CodeNotApprover, "you are not an approver of this stage")
 }
 
-// setsWith lists the From names of the current stage's sets through which a person is
-// eligible.
-func (t Ticket) setsWith(person string, dir Directory) []string {
-	var out []string
-	for _, set := range t.setsOf(t.Stage) {
-		for _, name := range set.From {
-			if !slices.Contains(out, name) && dir.Members([]string{name})[person] {
-				out = append(out, name)
-			}
-		}
-	}
-	return out
-}
-
-// useful reports whether one more approval by this person would be counted. A vote that
-// could not be would be wasted, and its giver lost to later stages. Where membership has
-// changed so that the stage is met already, any approver may say so.
-func (t Ticket) useful(person string, dir Directory) bool {
+// useful reports whether one more approval would be counted. A vote that could not be
+// would be wasted, and its giver lost to later stages. Where membership has changed so
+// that the stage is met already, any approver may say so.
+func (t Ticket) useful(vote Decision, dir Directory) bool {
 	before := t.Tally(t.Stage, dir)
-	t.Decisions = append(slices.Clone(t.Decisions), Decision{Person: person, Verdict: Approve, Stage: t.Stage})
+	t.Decisions = append(slices.Clone(t.Decisions), vote)
 	return before.Met() || t.Tally(t.Stage, dir).Have > before.Have
 }
 
-// neededLater reports whether spending this person's one vote now would leave the rest
-// of the plan without enough people, although it has enough as things stand. What can be
-// completed without taking the decision away from anybody is to stay so.
-func (t Ticket) neededLater(person string, dir Directory) bool {
-	if t.Stage+1 >= len(t.Plan.Stages) {
+// strands reports whether spending this person's one vote so would leave the rest of the
+// plan without enough people, although it has enough as things stand. What can be
+// completed without taking the decision away from anybody is to stay so. In the last stage
+// that matters to those only who have a choice of seats.
+func (t Ticket) strands(vote Decision, choice bool, dir Directory) bool {
+	if t.Stage+1 >= len(t.Plan.Stages) && !choice {
 		return false
 	}
-	r := reach{plan: t.Plan, stage: t.Stage, tiers: t.Tiers, votes: t.Decisions, self: t.self(dir), dir: dir}
+	r := t.ahead(dir.until(t.ExpiresAt.Sub(dir.moment)), false)
 	after := r
-	after.votes = append(slices.Clone(r.votes), Decision{Person: person, Verdict: Approve, Stage: t.Stage})
+	after.votes = append(slices.Clone(r.votes), vote)
 	for _, tries := range []int{1, maxOutlooks} {
-		if r.shortfall(tries) == nil {
-			return after.shortfall(tries) != nil
+		if r.together(tries) == nil {
+			return after.together(tries) != nil
 		}
 	}
 	return false // out of reach anyway: do not blame this vote

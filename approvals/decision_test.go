@@ -86,12 +86,13 @@ func TestDenyBeatsApproveWhenATierFires(t *testing.T) {
 	t.Parallel()
 	dir, owned := office(), office()
 	owned.Owners[caller] = []string{"ana", "dee"}
-	s := stage("peer", set(2, "team"))
+	s := stage("peer", set(1, "team"))
 	s.Denials = 2
 	s.Escalate = []approvals.Tier{{After: time.Hour, To: []string{"fay"}, Mode: approvals.ModeAdd}}
 	tk := submit(t, planOf(s), dir)
 	tk = must(t)(vote(tk, "ana", approvals.Deny, dir, after(time.Minute)))
 	tk = must(t)(vote(tk, "bo", approvals.Deny, owned, after(2*time.Minute)))
+	require.Equal(t, []int{0}, tk.Tiers, "chen can still complete the stage, so its tier waits")
 	tk = must(t)(tk.Escalate(0, 1, dir, after(time.Hour)))
 	require.Equal(t, approvals.Denied, tk.State)
 }
@@ -109,7 +110,7 @@ func TestApprovalThatADenialOutweighsIsNotExecuted(t *testing.T) {
 	tk.Plan.Stages[0].Denials = 1
 	tk = must(t)(vote(tk, "chen", approvals.Approve, owned, after(time.Minute)))
 	require.Equal(t, approvals.Approved, tk.State)
-	tr, err := tk.Claim(worker, dir, after(2*time.Minute))
+	tr, err := tk.Claim(worker, dir, tk.Plan, after(2*time.Minute))
 	requireCode(t, approvals.CodeConflict, err)
 	require.Equal(t, approvals.Pending, tr.Ticket.State)
 }

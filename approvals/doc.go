@@ -19,8 +19,20 @@
 //	 └ deny  ► denied
 //
 // An approved ticket that is not begun can still be cancelled, expire, fail (what would be
-// sent is not what was approved) or go back to pending (an approval no longer stands).
-// outcome_unknown becomes succeeded or failed when evidence comes late. See [Legal].
+// sent is not what was approved) or go back to pending (an approval no longer stands, or
+// today's policy demands more). outcome_unknown becomes succeeded or failed when evidence
+// comes late. See [Legal].
+//
+// # What was asked can only become less
+//
+// A plan is frozen with its roster: whom each of its names stood for when they were asked.
+// From then on people can leave but nobody can join ([Ticket.Directory]); only a tier that
+// fires asks others, whom it resolves in that moment. When the call is due, the votes are
+// counted again by the people of that day, and the plan that the policy of that day makes
+// of the same call has to be met as well ([Ticket.Claim]): a call is made only if it
+// satisfies the policy under which it was submitted and the one under which it is sent.
+// A stage that those who are asked can no longer complete does not wait for its timers
+// ([Ticket.Reassess]).
 //
 // # Verbs, events, effects
 //

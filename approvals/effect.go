@@ -36,6 +36,11 @@ type (
 		TicketID string
 		At       time.Time
 	}
+	// ReleaseAt wakes an approved ticket when its call may be made.
+	ReleaseAt struct {
+		TicketID string
+		At       time.Time
+	}
 	// Execute makes the upstream call. At is zero for now.
 	Execute struct {
 		TicketID string
@@ -54,5 +59,6 @@ func (UpdateCard) effect() {}
 func (RemindAt) effect()   {}
 func (EscalateAt) effect() {}
 func (ExpireAt) effect()   {}
+func (ReleaseAt) effect()  {}
 func (Execute) effect()    {}
 func (Deliver) effect()    {}

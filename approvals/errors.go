@@ -29,6 +29,12 @@ const (
 	CodeNeededLater Code = "needed_later"
 	// CodeNotNeeded means that the person's sets already have their approvals.
 	CodeNotNeeded Code = "not_needed"
+	// CodeAway means that the person is marked as away; their delegate decides.
+	CodeAway Code = "away"
+	// CodeCommentRequired means that the rule asks for a comment with this verdict.
+	CodeCommentRequired Code = "comment_required"
+	// CodeStalePolicy means that the policy of today demands more than was approved.
+	CodeStalePolicy Code = "policy_tightened"
 	// CodeExpired means that a deadline has passed by the database's clock.
 	CodeExpired Code = "expired"
 	// CodeNotDue means that a timer came early; see [Error.DueAt].

@@ -11,6 +11,7 @@ const (
 	EventCreated           EventType = "ticket.created"
 	EventNotified          EventType = "ticket.notified"
 	EventDecided           EventType = "ticket.decided"
+	EventGlassBroken       EventType = "ticket.glass_broken"
 	EventStageCompleted    EventType = "ticket.stage_completed"
 	EventApproved          EventType = "ticket.approved"
 	EventDenied            EventType = "ticket.denied"
@@ -18,12 +19,16 @@ const (
 	EventAnswered          EventType = "ticket.answered"
 	EventReminded          EventType = "ticket.reminded"
 	EventEscalated         EventType = "ticket.escalated"
+	EventStalled           EventType = "ticket.stalled"
+	EventUnstalled         EventType = "ticket.unstalled"
 	EventExpired           EventType = "ticket.expired"
 	EventCancelled         EventType = "ticket.cancelled"
 	EventCancelRequested   EventType = "ticket.cancel_requested"
 	EventClaimed           EventType = "ticket.claimed"
 	EventClaimReleased     EventType = "ticket.claim_released"
+	EventReleased          EventType = "ticket.released"
 	EventReopened          EventType = "ticket.reopened"
+	EventTightened         EventType = "ticket.tightened"
 	EventExecuting         EventType = "ticket.executing"
 	EventSucceeded         EventType = "ticket.succeeded"
 	EventFailed            EventType = "ticket.failed"
@@ -38,21 +43,22 @@ const (
 // EventTypes lists every type of event.
 func EventTypes() []EventType {
 	return []EventType{
-		EventCreated, EventNotified, EventDecided, EventStageCompleted, EventApproved, EventDenied,
-		EventQuestionAsked, EventAnswered, EventReminded, EventEscalated, EventExpired, EventCancelled,
-		EventCancelRequested, EventClaimed, EventClaimReleased, EventReopened, EventExecuting,
+		EventCreated, EventNotified, EventDecided, EventGlassBroken, EventStageCompleted, EventApproved, EventDenied,
+		EventQuestionAsked, EventAnswered, EventReminded, EventEscalated, EventStalled, EventUnstalled,
+		EventExpired, EventCancelled, EventCancelRequested, EventClaimed, EventClaimReleased, EventReleased,
+		EventReopened, EventTightened, EventExecuting,
 		EventSucceeded, EventFailed, EventOutcomeUnknown, EventResolved, EventRefused,
 		EventCallbackDelivered, EventCallbackFailed, EventCallbackExhausted,
 	}
 }
 
 // CallbackEvents lists the events a caller may name in callback.events. Those that end
-// a ticket, and ticket.resolved, are always sent.
+// a ticket, ticket.resolved and ticket.stalled are always sent.
 func CallbackEvents() []EventType {
 	return []EventType{
-		EventCreated, EventQuestionAsked, EventAnswered, EventApproved, EventDenied, EventExpired,
-		EventCancelled, EventEscalated, EventExecuting, EventSucceeded, EventFailed,
-		EventOutcomeUnknown, EventResolved,
+		EventCreated, EventQuestionAsked, EventAnswered, EventGlassBroken, EventApproved, EventDenied, EventExpired,
+		EventCancelled, EventEscalated, EventStalled, EventUnstalled, EventReopened, EventTightened, EventExecuting,
+		EventSucceeded, EventFailed, EventOutcomeUnknown, EventResolved,
 	}
 }
 
@@ -114,7 +120,7 @@ type Event struct {
 type Data struct {
 	// ticket.created
 	Created *CreatedData `json:"created,omitempty"`
-	// ticket.decided
+	// ticket.decided, ticket.glass_broken
 	Decision *Decision `json:"decision,omitempty"`
 	// ticket.decided, ticket.stage_completed: progress after it
 	Tally *Tally `json:"tally,omitempty"`
@@ -122,12 +128,21 @@ type Data struct {
 	Card *Card `json:"card,omitempty"`
 	// ticket.question_asked, ticket.answered
 	Question *Question `json:"question,omitempty"`
-	// ticket.reminded, ticket.escalated, ticket.stage_completed, ticket.reopened
+	// ticket.reminded, ticket.escalated, ticket.stage_completed, ticket.reopened,
+	// ticket.tightened, ticket.stalled, ticket.unstalled
 	Stage *int `json:"stage,omitempty"`
 	// ticket.reminded: the how-manieth; ticket.escalated: the tier, from 1
 	Number int `json:"number,omitempty"`
-	// ticket.escalated
-	Tier *Tier `json:"tier,omitempty"`
+	// ticket.escalated: the tier, the people it asks, and the plan's roster and delegates
+	// with them
+	Tier      *Tier               `json:"tier,omitempty"`
+	Asked     []string            `json:"asked,omitempty"`
+	Roster    map[string][]string `json:"roster,omitempty"`
+	Delegates map[string]string   `json:"delegates,omitempty"`
+	// ticket.tightened
+	Amendment *Amendment `json:"amendment,omitempty"`
+	// ticket.cancelled: the ticket that took this one's place
+	SupersededBy string `json:"superseded_by,omitempty"`
 	// ticket.approved
 	ExecuteBy *time.Time `json:"execute_by,omitempty"`
 	// ticket.claimed, ticket.executing, ticket.claim_released and the outcomes
@@ -164,6 +179,30 @@ type CreatedData struct {
 	Callback      *Callback         `json:"callback,omitempty"`
 	Plan          Plan              `json:"plan"`
 	ExpiresAt     time.Time         `json:"expires_at"`
+	NotBefore     time.Time         `json:"not_before,omitzero"`
+	Supersedes    string            `json:"supersedes,omitempty"`
+}
+
+// Amendment is what a policy that became stricter demands besides what the ticket's plan
+// did. Roster, Delegates, Excluded and Redact replace the plan's and include them; Distinct
+// and BreakGlass replace them and allow no more than either policy.
+type Amendment struct {
+	Round        int                 `json:"round"`
+	Rule         string              `json:"rule"`
+	PolicyDigest string              `json:"policy_digest"`
+	Stages       []Stage             `json:"stages"`
+	Roster       map[string][]string `json:"roster,omitempty"`
+	Delegates    map[string]string   `json:"delegates,omitempty"`
+	Excluded     []string            `json:"excluded,omitempty"`
+	Redact       []string            `json:"redact,omitempty"`
+	Distinct     Distinct            `json:"distinct,omitempty"`
+	BreakGlass   *BreakGlass         `json:"break_glass,omitempty"`
+}
+
+// Stall says why nobody can complete a ticket as things stand.
+type Stall struct {
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
 }
 
 // Refusal is what somebody tried and why it was not allowed.

@@ -46,20 +46,25 @@ type Result struct {
 }
 
 // Claim takes the ticket for a worker, still unsent. It checks that the approvals stand
-// as people and groups are now; where they do not, the ticket goes back to the stage
-// that is no longer met. CodeConflict when somebody else holds it or it has moved on;
-// CodeExpired when the approval has gone stale (the ticket expires with it). A call in
-// doubt is claimed again under the same conditions; where they do not hold it becomes
-// outcome_unknown. CodeInvalid without the name of a worker.
-func (t Ticket) Claim(worker string, dir Directory, now time.Time) (Transition, error) {
+// as people and groups are now, and that today, the plan that the policy in force makes of
+// the same call, is met by them as well. Where they do not stand, the ticket goes back to
+// people, or ends, as its rule says. CodeConflict when that happened, somebody else holds
+// the ticket or it has moved on; CodeStalePolicy when today's policy demands more;
+// CodeExpired when the approval has gone stale (the ticket expires with it); CodeNotDue
+// before its time. A call in doubt is claimed again under the same conditions; where they
+// do not hold it becomes outcome_unknown. CodeInvalid without the name of a worker.
+func (t Ticket) Claim(worker string, dir Directory, today Plan, now time.Time) (Transition, error) {
 	if worker == "" {
 		return Transition{}, refuse(CodeInvalid, "a claim needs the name of its worker")
 	}
 	if !t.claimable() {
 		return Transition{}, refuse(CodeConflict, "nothing to execute: the ticket is %s", t.State)
 	}
+	if now.Before(t.NotBefore) {
+		return Transition{}, notDue(t.NotBefore)
+	}
 	actor := Actor{Kind: ActorWorker, Name: worker, Via: "job"}
-	if tr, err := t.lapsed(actor, dir, now); err != nil {
+	if tr, err := t.lapsed(actor, dir.At(now), today, now); err != nil {
 		return tr, err
 	}
 	c := t.change(actor, now)
@@ -75,67 +80,18 @@ func (t Ticket) claimable() bool {
 	return t.State == Approved || (t.State == Executing && t.Plan.Idempotent)
 }
 
-// fallen returns the first stage whose quorum no longer stands.
-func (t Ticket) fallen(dir Directory) (int, bool) {
-	for i := range t.Plan.Stages {
-		if !t.Tally(i, dir).stands() {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
-// lapsed ends or reopens a ticket whose approvals do not allow a call now, be it the
-// first or one that is made again: every byte that is sent needs a yes that stands.
-func (t Ticket) lapsed(actor Actor, dir Directory, now time.Time) (Transition, error) {
-	stage, fallen := t.fallen(dir)
-	switch late := !now.Before(t.ExecuteBy); {
-	case late && t.State == Approved:
-		return t.expireLate(now)
-	case late:
-		return t.giveUp(actor, "approval_stale", "an attempt got no answer, and the time to make another is over", now),
-			refuse(CodeExpired, "the time to make the call again is over")
-	case fallen && t.State == Approved:
-		return t.reopen(actor, stage, now), refuse(CodeConflict, "stage %d is no longer met", stage+1)
-	case fallen:
-		return t.giveUp(actor, "approval_withdrawn", "an attempt got no answer, and the approvals for another no longer stand", now),
-			refuse(CodeConflict, "stage %d is no longer met", stage+1)
-	case !t.CancelRequestedAt.IsZero():
-		return t.giveUp(actor, "cancelled", "an attempt got no answer, and no other is made after a cancel", now),
-			refuse(CodeConflict, "the call was cancelled while in doubt")
-	}
-	return Transition{}, nil
-}
-
-// giveUp leaves a call in doubt that may not be made again.
-func (t Ticket) giveUp(actor Actor, code, detail string, now time.Time) Transition {
-	c := t.change(actor, now)
-	c.record(EventOutcomeUnknown, OutcomeUnknown, Data{Epoch: t.Epoch, Problem: &Problem{Code: code, Detail: detail}})
-	c.updateCard()
-	return c.done()
-}
-
-func (t Ticket) reopen(actor Actor, stage int, now time.Time) Transition {
-	c := t.change(actor, now)
-	c.record(EventReopened, Pending, Data{Stage: &stage, Reason: "an approval no longer stands"})
-	c.notify()
-	c.updateCard()
-	c.arm()
-	return c.done()
-}
-
 // BeginExecution is the one-way door: once its event is committed, the call may have
 // been made, and every later path that cannot show an answer owes outcome_unknown.
 // digest is the request digest recomputed from what is about to be sent. A mismatch, with
 // the ticket's or with a decision's, ends the ticket as failed with nothing sent.
 // CodeConflict when the claim is no longer ours, or was used up unless upstream is
-// idempotent; CodeExpired and reopening as for Claim.
-func (t Ticket) BeginExecution(epoch int64, worker, digest string, dir Directory, now time.Time) (Transition, error) {
+// idempotent; CodeExpired, CodeStalePolicy and reopening as for Claim.
+func (t Ticket) BeginExecution(epoch int64, worker, digest string, dir Directory, today Plan, now time.Time) (Transition, error) {
 	if !t.mayBegin(epoch, worker) {
 		return Transition{}, refuse(CodeConflict, "the claim is no longer held: the ticket is %s", t.State)
 	}
 	actor := Actor{Kind: ActorWorker, Name: worker, Via: "job"}
-	if tr, err := t.lapsed(actor, dir, now); err != nil {
+	if tr, err := t.lapsed(actor, dir.At(now), today, now); err != nil {
 		return tr, err
 	}
 	c := t.change(actor, now)

@@ -13,20 +13,20 @@ import (
 
 func TestClaimTakesTheTicketOnce(t *testing.T) {
 	t.Parallel()
-	tr, err := approved(t, nil).Claim(worker, office(), after(2*time.Minute))
+	tr, err := approved(t, nil).Claim(worker, office(), approved(t, nil).Plan, after(2*time.Minute))
 	require.NoError(t, err)
 	require.Equal(t, approvals.Approved, tr.Ticket.State, "claimed is still provably unsent")
 	require.Equal(t, int64(1), tr.Ticket.Epoch)
-	_, err = tr.Ticket.Claim("worker-2", office(), after(2*time.Minute))
+	_, err = tr.Ticket.Claim("worker-2", office(), tr.Ticket.Plan, after(2*time.Minute))
 	requireCode(t, approvals.CodeConflict, err)
-	_, err = approved(t, nil).Claim("", office(), after(2*time.Minute))
+	_, err = approved(t, nil).Claim("", office(), approved(t, nil).Plan, after(2*time.Minute))
 	requireCode(t, approvals.CodeInvalid, err)
 }
 
 func TestNothingBeginsWithoutAClaim(t *testing.T) {
 	t.Parallel()
 	tk := approved(t, nil)
-	claimed := must(t)(tk.Claim(worker, office(), after(2*time.Minute)))
+	claimed := must(t)(tk.Claim(worker, office(), tk.Plan, after(2*time.Minute)))
 	released := must(t)(claimed.Abandon(1, after(2*time.Minute)))
 	for name, c := range map[string]struct {
 		tk     approvals.Ticket
@@ -36,7 +36,7 @@ func TestNothingBeginsWithoutAClaim(t *testing.T) {
 		"never claimed": {tk, 0, ""}, "released, no name": {released, 1, ""}, "released": {released, 1, worker},
 		"another worker": {claimed, 1, "worker-2"}, "an earlier epoch": {claimed, 0, worker}, "a later epoch": {claimed, 2, worker},
 	} {
-		tr, err := c.tk.BeginExecution(c.epoch, c.worker, tk.Digest, office(), after(3*time.Minute))
+		tr, err := c.tk.BeginExecution(c.epoch, c.worker, tk.Digest, office(), c.tk.Plan, after(3*time.Minute))
 		requireCode(t, approvals.CodeConflict, err)
 		require.True(t, tr.Empty(), name)
 	}
@@ -45,21 +45,21 @@ func TestNothingBeginsWithoutAClaim(t *testing.T) {
 func TestDoorIsPassedOnceUnlessUpstreamIsIdempotent(t *testing.T) {
 	t.Parallel()
 	tk := executing(t, nil)
-	_, err := tk.BeginExecution(1, worker, tk.Digest, office(), after(3*time.Minute))
+	_, err := tk.BeginExecution(1, worker, tk.Digest, office(), tk.Plan, after(3*time.Minute))
 	requireCode(t, approvals.CodeConflict, err)
-	_, err = tk.Claim("worker-2", office(), after(3*time.Minute))
+	_, err = tk.Claim("worker-2", office(), tk.Plan, after(3*time.Minute))
 	requireCode(t, approvals.CodeConflict, err)
 	tk = executing(t, idempotent)
-	tr, err := tk.BeginExecution(1, worker, tk.Digest, office(), after(3*time.Minute))
+	tr, err := tk.BeginExecution(1, worker, tk.Digest, office(), tk.Plan, after(3*time.Minute))
 	require.NoError(t, err)
 	require.Equal(t, []approvals.EventType{approvals.EventExecuting}, types(tr.Events))
 }
 
 func TestCallThatIsNotWhatWasApprovedIsNeverSent(t *testing.T) {
 	t.Parallel()
-	tk := must(t)(approved(t, nil).Claim(worker, office(), after(2*time.Minute)))
+	tk := must(t)(approved(t, nil).Claim(worker, office(), approved(t, nil).Plan, after(2*time.Minute)))
 	other := tk.Binding("re-pointed").Digest()
-	tr, err := tk.BeginExecution(1, worker, other, office(), after(3*time.Minute))
+	tr, err := tk.BeginExecution(1, worker, other, office(), tk.Plan, after(3*time.Minute))
 	requireCode(t, approvals.CodeDigestMismatch, err)
 	require.Equal(t, []approvals.EventType{approvals.EventFailed}, types(tr.Events), "no ticket.executing")
 	require.Equal(t, "binding_violation", tr.Ticket.Problem.Code)
@@ -67,7 +67,7 @@ func TestCallThatIsNotWhatWasApprovedIsNeverSent(t *testing.T) {
 	require.Zero(t, tr.Ticket.ExecutionStartedAt)
 
 	tk.Decisions = []approvals.Decision{{Person: "ana", Verdict: approvals.Approve, Digest: "tampered with"}}
-	tr, err = tk.BeginExecution(1, worker, tk.Digest, office(), after(3*time.Minute))
+	tr, err = tk.BeginExecution(1, worker, tk.Digest, office(), tk.Plan, after(3*time.Minute))
 	requireCode(t, approvals.CodeDigestMismatch, err)
 	require.Equal(t, approvals.Failed, tr.Ticket.State)
 }
@@ -75,8 +75,8 @@ func TestCallThatIsNotWhatWasApprovedIsNeverSent(t *testing.T) {
 func TestCallInDoubtThatHasChangedStaysInDoubt(t *testing.T) {
 	t.Parallel()
 	tk := must(t)(executing(t, idempotent).Abandon(1, after(3*time.Minute)))
-	tk = must(t)(tk.Claim(worker, office(), after(4*time.Minute)))
-	tr, err := tk.BeginExecution(2, worker, "other", office(), after(4*time.Minute))
+	tk = must(t)(tk.Claim(worker, office(), tk.Plan, after(4*time.Minute)))
+	tr, err := tk.BeginExecution(2, worker, "other", office(), tk.Plan, after(4*time.Minute))
 	requireCode(t, approvals.CodeDigestMismatch, err)
 	require.Equal(t, approvals.OutcomeUnknown, tr.Ticket.State)
 	require.NotContains(t, tr.Ticket.Problem.Detail, "nothing was sent")
@@ -89,12 +89,12 @@ func TestApprovalThatNoLongerStandsReopensItsStage(t *testing.T) {
 	for _, name := range []string{"ana", "bo", "eve"} {
 		tk = must(t)(vote(tk, name, approvals.Approve, dir, after(time.Minute)))
 	}
-	claimed := must(t)(tk.Claim(worker, dir, after(2*time.Minute)))
+	claimed := must(t)(tk.Claim(worker, dir, tk.Plan, after(2*time.Minute)))
 	dir.Groups["team"] = []string{"bo", "chen"}
 	for name, try := range map[string]func() (approvals.Transition, error){
-		"at the claim": func() (approvals.Transition, error) { return tk.Claim(worker, dir, after(2*time.Minute)) },
+		"at the claim": func() (approvals.Transition, error) { return tk.Claim(worker, dir, tk.Plan, after(2*time.Minute)) },
 		"at the door": func() (approvals.Transition, error) {
-			return claimed.BeginExecution(1, worker, tk.Digest, dir, after(2*time.Minute))
+			return claimed.BeginExecution(1, worker, tk.Digest, dir, claimed.Plan, after(2*time.Minute))
 		},
 	} {
 		tr, err := try()
@@ -123,7 +123,7 @@ func TestReopenedTicketWaitsForTheNextStageThatHasFallen(t *testing.T) {
 		tk = must(t)(vote(tk, name, approvals.Approve, dir, after(time.Minute)))
 	}
 	dir.Groups["team"], dir.Groups["security"] = []string{"bo", "chen"}, []string{"chen"}
-	tr, err := tk.Claim(worker, dir, after(2*time.Minute))
+	tr, err := tk.Claim(worker, dir, tk.Plan, after(2*time.Minute))
 	requireCode(t, approvals.CodeConflict, err)
 	_, err = vote(tr.Ticket, "chen", approvals.Approve, dir, after(3*time.Minute))
 	requireCode(t, approvals.CodeNeededLater, err)
@@ -208,7 +208,7 @@ func TestLateEvidenceSparesTheSecondCall(t *testing.T) {
 	require.Equal(t, approvals.Succeeded, must(t)(released.FinishExecution(1, worker, answer(200), after(4*time.Minute))).State)
 	_, err := released.FinishExecution(1, "", answer(200), after(4*time.Minute))
 	requireCode(t, approvals.CodeConflict, err)
-	claimed := must(t)(released.Claim("worker-2", office(), after(4*time.Minute)))
+	claimed := must(t)(released.Claim("worker-2", office(), released.Plan, after(4*time.Minute)))
 	_, err = claimed.FinishExecution(1, worker, answer(200), after(5*time.Minute))
 	requireCode(t, approvals.CodeConflict, err)
 }
@@ -231,7 +231,7 @@ func TestOperatorResolvesTheDoubt(t *testing.T) {
 
 func TestUnsentClaimOfADeadWorkerIsFreeAgain(t *testing.T) {
 	t.Parallel()
-	tk := must(t)(approved(t, nil).Claim(worker, office(), after(2*time.Minute)))
+	tk := must(t)(approved(t, nil).Claim(worker, office(), approved(t, nil).Plan, after(2*time.Minute)))
 	_, err := tk.Abandon(2, after(3*time.Minute))
 	requireCode(t, approvals.CodeConflict, err)
 	tr, err := tk.Abandon(1, after(3*time.Minute))
@@ -239,11 +239,11 @@ func TestUnsentClaimOfADeadWorkerIsFreeAgain(t *testing.T) {
 	require.Equal(t, approvals.Approved, tr.Ticket.State)
 	require.Equal(t, worker, tr.Events[0].Data.Worker)
 	require.Contains(t, tr.Effects, approvals.Effect(approvals.Execute{TicketID: ticketID}))
-	tk = must(t)(tr.Ticket.Claim("worker-2", office(), after(3*time.Minute)))
+	tk = must(t)(tr.Ticket.Claim("worker-2", office(), tr.Ticket.Plan, after(3*time.Minute)))
 	require.Equal(t, int64(2), tk.Epoch)
-	_, err = tk.BeginExecution(1, worker, tk.Digest, office(), after(3*time.Minute))
+	_, err = tk.BeginExecution(1, worker, tk.Digest, office(), tk.Plan, after(3*time.Minute))
 	requireCode(t, approvals.CodeConflict, err)
-	tk = must(t)(tk.BeginExecution(2, "worker-2", tk.Digest, office(), after(3*time.Minute)))
+	tk = must(t)(tk.BeginExecution(2, "worker-2", tk.Digest, office(), tk.Plan, after(3*time.Minute)))
 	require.Equal(t, approvals.Failed, must(t)(tk.FinishExecution(2, "worker-2", outcome(approvals.NotSent), after(3*time.Minute))).State)
 }
 
@@ -260,9 +260,9 @@ func TestIdempotentUpstreamIsAskedAgainUnderALaterEpoch(t *testing.T) {
 		at := now.Add(time.Second << (epoch - 1))
 		require.Equal(t, []approvals.Effect{approvals.Execute{TicketID: ticketID, At: at}}, tr.Effects)
 		now = at
-		tk = must(t)(tr.Ticket.Claim(worker, office(), now))
+		tk = must(t)(tr.Ticket.Claim(worker, office(), tr.Ticket.Plan, now))
 		require.Equal(t, epoch+1, tk.Epoch)
-		tk = must(t)(tk.BeginExecution(epoch+1, worker, tk.Digest, office(), now))
+		tk = must(t)(tk.BeginExecution(epoch+1, worker, tk.Digest, office(), tk.Plan, now))
 	}
 	last := must(t)(tk.FinishExecution(approvals.MaxEpochs, worker, outcome(approvals.Unknown), now))
 	require.Equal(t, approvals.OutcomeUnknown, last.State)
@@ -286,20 +286,22 @@ func TestCallInDoubtIsNotMadeAgainWithoutAStandingApproval(t *testing.T) {
 	inFlight := executing(t, idempotent)
 	released := must(t)(inFlight.Abandon(1, after(3*time.Minute)))
 	cancelled := must(t)(released.Cancel(client(), "", after(3*time.Minute)))
-	claimed := must(t)(released.Claim(worker, office(), after(4*time.Minute)))
+	claimed := must(t)(released.Claim(worker, office(), released.Plan, after(4*time.Minute)))
 	claimedCancelled := must(t)(claimed.Cancel(client(), "", after(4*time.Minute)))
 	late, soon := inFlight.ExecuteBy, after(5*time.Minute)
 	begin := func(tk approvals.Ticket, dir approvals.Directory, now time.Time) func() (approvals.Transition, error) {
-		return func() (approvals.Transition, error) { return tk.BeginExecution(2, worker, tk.Digest, dir, now) }
+		return func() (approvals.Transition, error) {
+			return tk.BeginExecution(2, worker, tk.Digest, dir, tk.Plan, now)
+		}
 	}
 	for name, c := range map[string]struct {
 		problem string
 		code    approvals.Code
 		do      func() (approvals.Transition, error)
 	}{
-		"claim, too late":      {"approval_stale", approvals.CodeExpired, func() (approvals.Transition, error) { return released.Claim(worker, office(), late) }},
-		"claim, approver gone": {"approval_withdrawn", approvals.CodeConflict, func() (approvals.Transition, error) { return released.Claim(worker, gone, soon) }},
-		"claim, cancelled":     {"cancelled", approvals.CodeConflict, func() (approvals.Transition, error) { return cancelled.Claim(worker, office(), soon) }},
+		"claim, too late":      {"approval_stale", approvals.CodeExpired, func() (approvals.Transition, error) { return released.Claim(worker, office(), released.Plan, late) }},
+		"claim, approver gone": {"approval_withdrawn", approvals.CodeConflict, func() (approvals.Transition, error) { return released.Claim(worker, gone, released.Plan, soon) }},
+		"claim, cancelled":     {"cancelled", approvals.CodeConflict, func() (approvals.Transition, error) { return cancelled.Claim(worker, office(), cancelled.Plan, soon) }},
 		"begin, too late":      {"approval_stale", approvals.CodeExpired, begin(claimed, office(), late)},
 		"begin, approver gone": {"approval_withdrawn", approvals.CodeConflict, begin(claimed, gone, soon)},
 		"begin, cancelled":     {"cancelled", approvals.CodeConflict, begin(claimedCancelled, office(), soon)},

@@ -1,6 +1,8 @@
 package approvals_test
 
 import (
+	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +54,64 @@ func TestFieldNote03QuorumOfNobodyNamesakesAndNestedGroupsFailClosed(t *testing.
 	requireCode(t, approvals.CodeNotApprover, err)
 }
 
+func TestFieldNote05WhoDecidedIsNotWhatTheClickSays(t *testing.T) {
+	t.Parallel()
+	dir := away(office(), "ana", "bo", 1000)
+	tk := submit(t, planOf(stage("peer", set(2, "team"))), dir)
+	d := approvals.Decision{
+		Person: "gus", For: "ana", Verdict: approvals.Approve, Digest: tk.Digest, Groups: []string{"team"}, Via: "api", Ref: "U-ana",
+	}
+	_, err := tk.Decide(person("gus"), d, dir, after(time.Minute))
+	requireCode(t, approvals.CodeNotApprover, err)
+	d.Person, d.For = "chen", "bo"
+	got := must(t)(tk.Decide(person("chen"), d, dir, after(time.Minute))).Decisions[0]
+	require.Empty(t, got.For, "chen acts for nobody, whatever is said")
+	require.Equal(t, "T0/U-chen", got.Ref)
+}
+
+func TestFieldNote07ManyGroupsAreAskedAsFewAre(t *testing.T) {
+	t.Parallel()
+	dir := office()
+	var from []string
+	for i := range 40 {
+		name := fmt.Sprint("group-", i)
+		dir.Groups[name] = []string{"ana"}
+		from = append(from, name)
+	}
+	dir.Groups["group-39"] = []string{"bo"}
+	tk := submit(t, planOf(stage("peer", set(2, from...))), dir)
+	require.Equal(t, []string{"ana", "bo"}, tk.WaitingFor(dir))
+	tk = must(t)(vote(tk, "ana", approvals.Approve, dir, after(time.Minute)))
+	tk = must(t)(vote(tk, "bo", approvals.Approve, dir, after(time.Minute)))
+	require.Equal(t, []string{"group-39"}, tk.Decisions[1].Groups)
+	require.Equal(t, approvals.Approved, tk.State)
+}
+
+func TestFieldNote08NamesOfGroupsMeanNothingButThemselves(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a:b", "a/b:0", "stage 1", `quo"te`, "<!channel>", "group\nwith lines", "*"} {
+		dir := office()
+		dir.Groups[name] = []string{"ana"}
+		tk := submit(t, planOf(stage(name, set(1, name))), dir)
+		_, err := vote(tk, "bo", approvals.Approve, dir, after(time.Minute))
+		requireCode(t, approvals.CodeNotApprover, err)
+		require.Equal(t, approvals.Approved, must(t)(vote(tk, "ana", approvals.Approve, dir, after(time.Minute))).State)
+	}
+}
+
+func TestFieldNote10WhatIsDecidedOnIsRefusedRatherThanCut(t *testing.T) {
+	t.Parallel()
+	s, plan := submission(), planOf(stage("peer", set(1, "team")))
+	s.Justification = strings.Repeat("é", approvals.MaxJustification/2)
+	s.Call.Body = bytes.Repeat([]byte("x"), approvals.MaxBody)
+	tk := must(t)(approvals.Submit(s, plan, office(), start))
+	require.Equal(t, s.Justification, tk.Justification)
+	require.Equal(t, s.Call.Body, tk.Call.Body)
+	s.Justification += "!"
+	_, err := approvals.Submit(s, plan, office(), start)
+	requireCode(t, approvals.CodeInvalid, err)
+}
+
 func TestFieldNote11TimersDecideNothing(t *testing.T) {
 	t.Parallel()
 	dir := office()
@@ -98,6 +158,8 @@ func TestFieldNote13NoVerbTakesATextWithoutEnd(t *testing.T) {
 	asked := must(t)(tk.Ask(person("ana"), approvals.Question{Person: "ana", Text: "?"}, dir, start))
 	doubt := must(t)(executing(t, nil).Abandon(1, after(time.Hour)))
 	d := approvals.Decision{Person: "ana", Verdict: approvals.Deny, Digest: tk.Digest, Comment: flood}
+	broken := d
+	broken.Verdict = approvals.GlassBroken
 	s := submission()
 	s.Justification = flood
 	for name, say := range map[string]func() (approvals.Transition, error){
@@ -106,9 +168,11 @@ func TestFieldNote13NoVerbTakesATextWithoutEnd(t *testing.T) {
 		"Ask": func() (approvals.Transition, error) {
 			return tk.Ask(person("ana"), approvals.Question{Person: "ana", Text: flood}, dir, start)
 		},
-		"Answer":  func() (approvals.Transition, error) { return asked.Answer(client(), flood, start) },
-		"Cancel":  func() (approvals.Transition, error) { return tk.Cancel(client(), flood, start) },
-		"Resolve": func() (approvals.Transition, error) { return doubt.Resolve(person("ana"), true, flood, start) },
+		"Break":     func() (approvals.Transition, error) { return tk.Decide(person("ana"), broken, dir, start) },
+		"Supersede": func() (approvals.Transition, error) { return tk.Supersede(client(), flood, start) },
+		"Answer":    func() (approvals.Transition, error) { return asked.Answer(client(), flood, start) },
+		"Cancel":    func() (approvals.Transition, error) { return tk.Cancel(client(), flood, start) },
+		"Resolve":   func() (approvals.Transition, error) { return doubt.Resolve(person("ana"), true, flood, start) },
 		"Submit": func() (approvals.Transition, error) {
 			return approvals.Submit(s, planOf(stage("peer", set(1, "team"))), dir, start)
 		},
@@ -117,4 +181,46 @@ func TestFieldNote13NoVerbTakesATextWithoutEnd(t *testing.T) {
 		requireCode(t, approvals.CodeInvalid, err)
 		require.True(t, tr.Empty(), name)
 	}
+}
+
+func TestFieldNote14WhoChangesTheListsGainsNoVoteOnWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	dir := office()
+	s := stage("peer", set(2, "team", "board"))
+	s.Escalate = []approvals.Tier{
+		{After: time.Hour, To: []string{"team"}, Mode: approvals.ModeAdd},
+		{After: 2 * time.Hour, To: []string{"oncall"}, Mode: approvals.ModeAdd},
+	}
+	plan := planOf(s)
+	plan.BreakGlass = &approvals.BreakGlass{From: []string{"board"}}
+	dir.Groups["board"] = []string{"chen"}
+	tk := submit(t, plan, dir)
+
+	later := office()
+	later.People["hal"] = approvals.Person{Name: "hal"}
+	for _, group := range []string{"team", "board", "oncall"} {
+		later.Groups[group] = append(later.Groups[group], "gus", "hal")
+	}
+	later = away(later, "ana", "gus", 1000)
+	for _, name := range []string{"gus", "hal"} {
+		_, err := vote(tk, name, approvals.Approve, later, after(time.Minute))
+		requireCode(t, approvals.CodeNotApprover, err)
+		_, err = vote(tk, name, approvals.Deny, later, after(time.Minute))
+		requireCode(t, approvals.CodeNotApprover, err)
+		_, err = breakGlass(tk, name, later, after(time.Minute))
+		requireCode(t, approvals.CodeNotApprover, err)
+		_, err = tk.Ask(person(name), approvals.Question{Person: name, Text: "?"}, later, after(time.Minute))
+		requireCode(t, approvals.CodeNotApprover, err)
+	}
+	delete(later.Groups, "board")
+	later.People["board"] = approvals.Person{Name: "board"} // a person called like a group that is no more
+	_, err := vote(tk, "board", approvals.Approve, later, after(time.Minute))
+	requireCode(t, approvals.CodeNotApprover, err)
+
+	tk = must(t)(tk.Escalate(0, 1, later, after(time.Hour)))
+	_, err = vote(tk, "gus", approvals.Approve, later, after(time.Hour))
+	requireCode(t, approvals.CodeNotApprover, err) // team was asked before gus came, and is not asked anew
+	tk = must(t)(tk.Escalate(0, 2, later, after(2*time.Hour)))
+	require.Equal(t, "gus", must(t)(vote(tk, "gus", approvals.Approve, later, after(2*time.Hour))).Decisions[0].Person,
+		"oncall is asked for the first time, and is whoever it is now")
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // checks is how many random cases each property sees unless -rapid.checks says otherwise.
-const checks = "2000"
+const checks = "1000"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -121,8 +121,8 @@ func approved(t *testing.T, edit func(*approvals.Plan)) approvals.Ticket {
 // executing is an approved ticket whose call has begun under epoch 1, two minutes in.
 func executing(t *testing.T, edit func(*approvals.Plan)) approvals.Ticket {
 	t.Helper()
-	tk := must(t)(approved(t, edit).Claim(worker, office(), after(2*time.Minute)))
-	tk = must(t)(tk.BeginExecution(1, worker, tk.Digest, office(), after(2*time.Minute)))
+	tk := must(t)(approved(t, edit).Claim(worker, office(), approved(t, edit).Plan, after(2*time.Minute)))
+	tk = must(t)(tk.BeginExecution(1, worker, tk.Digest, office(), tk.Plan, after(2*time.Minute)))
 	require.Equal(t, approvals.Executing, tk.State)
 	return tk
 }

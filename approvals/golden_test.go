@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +45,30 @@ func twoStages() approvals.Plan {
 	p := planOf(stage("peer", set(2, "team")), stage("security", set(1, "security")))
 	p.Stages[0].RemindEvery = 15 * time.Minute
 	p.Stages[0].Escalate = []approvals.Tier{{After: 30 * time.Minute, To: []string{"oncall"}, Mode: approvals.ModeAdd}}
+	p.BreakGlass = &approvals.BreakGlass{From: []string{"fay"}}
 	return p
+}
+
+// nobody is the office after everybody has left every group.
+func nobody() approvals.Directory {
+	dir := office()
+	dir.Groups = map[string][]string{"team": nil, "security": nil, "oncall": nil}
+	return dir
+}
+
+// stricter is a plan that asks security as well, of a policy that came later.
+func stricter(p approvals.Plan) approvals.Plan {
+	p.PolicyDigest = "policy-of-today"
+	p.Stages = append(slices.Clone(p.Stages), stage("more", set(1, "eve")))
+	return p
+}
+
+// later is a ticket whose call is to be made in an hour.
+func later(t *testing.T) approvals.Ticket {
+	t.Helper()
+	s := submission()
+	s.NotBefore = after(time.Hour)
+	return must(t)(approvals.Submit(s, planOf(stage("peer", set(1, "team"))), office(), start))
 }
 
 func situations(t *testing.T) []situation {
@@ -57,6 +82,7 @@ func situations(t *testing.T) []situation {
 	moot := ok(second.Ask(person("chen"), approvals.Question{Person: "chen", Text: "why?"}, dir, after(m)))
 	free, again := approved(t, nil), approved(t, idempotent)
 	inFlight, retried := executing(t, nil), executing(t, idempotent)
+	held := ok(vote(later(t), "ana", approvals.Approve, dir, after(m)))
 	released := ok(retried.FinishExecution(1, worker, outcome(approvals.Unknown), after(3*m)))
 	denied := planOf()
 	denied.Action, denied.Reason = approvals.ActionDeny, "no rule matches this call"
@@ -65,16 +91,20 @@ func situations(t *testing.T) []situation {
 		{"pending, nobody voted", pending, at},
 		{"pending, one short", short, at},
 		{"pending, last stage", second, at},
+		{"pending, to be made later", later(t), at},
+		{"pending, stalled", ok(second.Reassess(nobody(), at)), at},
 		{"needs_info, one short", asked, at},
 		{"needs_info, last stage", moot, at},
 		{"approved", free, at},
-		{"approved, claimed", ok(free.Claim(worker, dir, at)), at},
-		{"approved, idempotent, claimed", ok(again.Claim(worker, dir, at)), at},
+		{"approved, held", held, at},
+		{"approved, released", ok(held.Release(after(time.Hour))), after(61 * m)},
+		{"approved, claimed", ok(free.Claim(worker, dir, free.Plan, at)), at},
+		{"approved, idempotent, claimed", ok(again.Claim(worker, dir, again.Plan, at)), at},
 		{"executing", inFlight, at},
 		{"executing, cancel requested", ok(inFlight.Cancel(client(), "", at)), at},
 		{"executing, idempotent", retried, at},
 		{"executing, idempotent, released", released, at},
-		{"executing, idempotent, claimed again", ok(released.Claim(worker, dir, at)), at},
+		{"executing, idempotent, claimed again", ok(released.Claim(worker, dir, released.Plan, at)), at},
 		{"succeeded", ok(inFlight.FinishExecution(1, worker, answer(200), at)), at},
 		{"failed", ok(inFlight.FinishExecution(1, worker, answer(500), at)), at},
 		{"outcome_unknown", ok(inFlight.Abandon(1, at)), at},
@@ -93,6 +123,12 @@ func actions() []action {
 			return vote(t, name, v, dir, now)
 		}
 	}
+	bypass := func(name, comment string) func(approvals.Ticket, time.Time) (approvals.Transition, error) {
+		return func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+			d := approvals.Decision{Person: name, Verdict: approvals.GlassBroken, Stage: t.Stage, Digest: t.Digest, Comment: comment}
+			return t.Decide(person(name), d, dir, now)
+		}
+	}
 	finish := func(o approvals.Outcome) func(approvals.Ticket, time.Time) (approvals.Transition, error) {
 		return func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 			return t.FinishExecution(t.Epoch, worker, o, now)
@@ -100,7 +136,7 @@ func actions() []action {
 	}
 	begin := func(d approvals.Directory, epoch int64, digest string) func(approvals.Ticket, time.Time) (approvals.Transition, error) {
 		return func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-			return t.BeginExecution(t.Epoch+epoch, worker, t.Digest+digest, d, now)
+			return t.BeginExecution(t.Epoch+epoch, worker, t.Digest+digest, d, t.Plan, now)
 		}
 	}
 	delivery := approvals.DeliveryAttempt{Seq: 1, Number: 1, Status: 200}
@@ -129,6 +165,9 @@ func actions() []action {
 		{"Decide deny, eligible (eve)", decide("eve", approvals.Deny)},
 		{"Decide deny, stranger (gus)", decide("gus", approvals.Deny)},
 		{"Decide deny, self (dee)", decide("dee", approvals.Deny)},
+		{"Decide break_glass, eligible (fay)", bypass("fay", "the house is on fire")},
+		{"Decide break_glass, no comment (fay)", bypass("fay", " ")},
+		{"Decide break_glass, stranger (bo)", bypass("bo", "the house is on fire")},
 		{"Stranger", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 			return t.Stranger(approvals.Actor{Kind: approvals.ActorStranger, Name: "U0X", Via: "slack"}, "approve", now)
 		}},
@@ -179,27 +218,51 @@ func actions() []action {
 			return t.Wake(dir, t.WakeAt)
 		}},
 		{"Wake, early", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) { return t.Wake(dir, now) }},
+		{"Reassess", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) { return t.Reassess(dir, now) }},
+		{"Reassess, everybody gone", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+			return t.Reassess(nobody(), now)
+		}},
+		{"Reassess, past expires_at", func(t approvals.Ticket, _ time.Time) (approvals.Transition, error) {
+			return t.Reassess(dir, t.ExpiresAt)
+		}},
+		{"Release, due", func(t approvals.Ticket, _ time.Time) (approvals.Transition, error) {
+			return t.Release(after(time.Hour))
+		}},
+		{"Release, early", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) { return t.Release(now) }},
+		{"Release, past execute_by", func(t approvals.Ticket, _ time.Time) (approvals.Transition, error) { return t.Release(t.ExecuteBy) }},
+		{"Supersede", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+			return t.Supersede(client(), "tkt_01kmkc3e8q2h5v7n4c6d0x1r7r", now)
+		}},
 		{"Cancel", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 			return t.Cancel(client(), "never mind", now)
 		}},
 		{"Claim", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-			return t.Claim("worker-2", dir, now)
+			return t.Claim("worker-2", dir, t.Plan, now)
 		}},
 		{"Claim, past execute_by", func(t approvals.Ticket, _ time.Time) (approvals.Transition, error) {
-			return t.Claim("worker-2", dir, t.ExecuteBy)
+			return t.Claim("worker-2", dir, t.Plan, t.ExecuteBy)
 		}},
 		{"Claim, approver gone", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-			return t.Claim("worker-2", gone, now)
+			return t.Claim("worker-2", gone, t.Plan, now)
+		}},
+		{"Claim, policy stricter", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+			return t.Claim("worker-2", dir, stricter(t.Plan), now)
+		}},
+		{"Claim, policy denies", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+			return t.Claim("worker-2", dir, approvals.Plan{Action: approvals.ActionDeny, Reason: "no"}, now)
 		}},
 		{"BeginExecution", begin(dir, 0, "")},
+		{"BeginExecution, policy stricter", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+			return t.BeginExecution(t.Epoch, worker, t.Digest, dir, stricter(t.Plan), now)
+		}},
 		{"BeginExecution, other epoch", begin(dir, 1, "")},
 		{"BeginExecution, other digest", begin(dir, 0, "x")},
 		{"BeginExecution, approver gone", begin(gone, 0, "")},
 		{"BeginExecution, past execute_by", func(t approvals.Ticket, _ time.Time) (approvals.Transition, error) {
-			return t.BeginExecution(t.Epoch, worker, t.Digest, dir, t.ExecuteBy)
+			return t.BeginExecution(t.Epoch, worker, t.Digest, dir, t.Plan, t.ExecuteBy)
 		}},
 		{"BeginExecution, other worker", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-			return t.BeginExecution(t.Epoch, "worker-2", t.Digest, dir, now)
+			return t.BeginExecution(t.Epoch, "worker-2", t.Digest, dir, t.Plan, now)
 		}},
 		{"FinishExecution, answered 200", finish(answer(200))},
 		{"FinishExecution, answered 500", finish(answer(500))},
@@ -316,7 +379,28 @@ func TestVerbsUseEveryEventTypeAndEffect(t *testing.T) {
 	for _, typ := range approvals.EventTypes() {
 		require.True(t, events[typ], "no verb records %s", typ)
 	}
-	require.Len(t, effects, 7, "Notify, UpdateCard, RemindAt, EscalateAt, ExpireAt, Execute, Deliver")
+	require.Len(t, effects, 8, "Notify, UpdateCard, RemindAt, EscalateAt, ExpireAt, ReleaseAt, Execute, Deliver")
+}
+
+// TestTableHasEveryVerb: a verb that is added later is in the table, too.
+func TestTableHasEveryVerb(t *testing.T) {
+	t.Parallel()
+	in := map[string]bool{}
+	for _, a := range actions() {
+		name, _, _ := strings.Cut(a.name, ",")
+		name, _, _ = strings.Cut(name, " ")
+		in[name] = true
+	}
+	verbs := 0
+	typ := reflect.TypeFor[approvals.Ticket]()
+	for i := range typ.NumMethod() {
+		m := typ.Method(i)
+		if m.Type.NumOut() == 2 && m.Type.Out(0) == reflect.TypeFor[approvals.Transition]() {
+			verbs++
+			require.True(t, in[m.Name], "%s is not in the table", m.Name)
+		}
+	}
+	require.Greater(t, verbs, 15)
 }
 
 func TestFinalStatesLeadNowhereButOutOfDoubt(t *testing.T) {

@@ -2,6 +2,9 @@ package approvals
 
 import "time"
 
+// MaxQuestions bounds how often a ticket's timers can be held up.
+const MaxQuestions = 20
+
 // Question is what an approver wants to know before deciding.
 type Question struct {
 	Person  string    `json:"person"`
@@ -23,9 +26,14 @@ func (t Ticket) Ask(actor Actor, q Question, dir Directory, now time.Time) (Tran
 	if t.State.Open() && !now.Before(t.ExpiresAt) {
 		return t.expireLate(now)
 	}
-	why := t.mayDecide(Decision{Person: q.Person, Verdict: Deny, Stage: t.Stage, Digest: t.Digest}, dir)
-	if why == nil && t.State == NeedsInfo {
+	dir = dir.At(now)
+	_, why := t.mayDecide(Decision{Person: q.Person, Verdict: Deny, Stage: t.Stage, Digest: t.Digest}, dir)
+	switch {
+	case why != nil:
+	case t.State == NeedsInfo:
 		why = refuse(CodeConflict, "a question is already open")
+	case t.Questions >= MaxQuestions:
+		why = refuse(CodeConflict, "%d questions have been asked on this request; no more are taken", MaxQuestions)
 	}
 	if why != nil {
 		return t.refused(actor, "ask", why, now)

@@ -1,6 +1,7 @@
 package approvals
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -43,6 +44,67 @@ type Plan struct {
 	Excluded []string `json:"excluded,omitempty"`
 	// Redact lists what people are not shown, such as "headers.x-token" or "body.ssn".
 	Redact []string `json:"redact,omitempty"`
+	// Distinct says how often one person counts. Zero: once a ticket.
+	Distinct Distinct `json:"distinct,omitempty"`
+	// OnStale says what becomes of an approval that no longer stands when the call is
+	// due. Zero: people are asked again.
+	OnStale OnStale `json:"on_stale,omitempty"`
+	// BreakGlass names who may bypass all stages. Nil: nobody.
+	BreakGlass *BreakGlass `json:"break_glass,omitempty"`
+	// Roster is whom each name in an approver set stood for when it was asked: at submit,
+	// or when its tier fired. Nobody who is not in it can decide, whatever the directory
+	// says later. Nil in plans made before there were rosters.
+	Roster map[string][]string `json:"roster,omitempty"`
+	// Delegates are those who were away then, with those who decide in their place.
+	Delegates map[string]string `json:"delegates,omitempty"`
+	// Round counts how often a policy that became stricter has added stages.
+	Round int `json:"round,omitempty"`
+}
+
+// Distinct says how often one person's vote may count.
+type Distinct string
+
+const (
+	// DistinctTicket is the default: one person counts once a ticket.
+	DistinctTicket Distinct = ""
+	// DistinctStage lets a person decide once in every stage.
+	DistinctStage Distinct = "stage"
+)
+
+// OnStale says what becomes of an approval that does not stand any more.
+type OnStale string
+
+const (
+	// StaleReopen is the default: the ticket is pending again.
+	StaleReopen OnStale = ""
+	// StaleEnd ends the ticket as failed, nothing sent.
+	StaleEnd OnStale = "end"
+)
+
+// BreakGlass lets somebody approve alone, in the open: with a comment, recorded and
+// announced as a bypass. The requester's own people cannot.
+type BreakGlass struct {
+	// From are people and groups.
+	From []string `json:"from"`
+	// Announce is a channel that is told besides the one of the stage; "" for none.
+	Announce string `json:"announce,omitempty"`
+}
+
+// CommentRule says which verdicts need a comment.
+type CommentRule string
+
+const (
+	// CommentNever asks for none. It is what the zero value means.
+	CommentNever CommentRule = ""
+	// CommentApprove, CommentDeny and CommentBoth ask for one with that verdict.
+	CommentApprove CommentRule = "approve"
+	CommentDeny    CommentRule = "deny"
+	CommentBoth    CommentRule = "both"
+)
+
+// demands reports whether a verdict needs a comment.
+func (r CommentRule) demands(v Verdict) bool {
+	return r == CommentBoth || (r == CommentApprove && v == Approve) || (r == CommentDeny && v == Deny)
 }
 
 // Stage is one step of a plan. All its approver sets must be met.
@@ -58,6 +120,18 @@ type Stage struct {
 	Escalate []Tier `json:"escalate,omitempty"`
 	// Channel is where the card goes: a Slack channel name or id.
 	Channel string `json:"channel,omitempty"`
+	// Comment says which verdicts need a comment.
+	Comment CommentRule `json:"comment,omitempty"`
+	// RemindBackoff multiplies each wait for a reminder into the next; 0 and 1 mean that
+	// all are alike. RemindMax bounds such a wait; 0 means that nothing does.
+	RemindBackoff int           `json:"remind_backoff,omitempty"`
+	RemindMax     time.Duration `json:"remind_max,omitempty"`
+	// Hours are when the people of the stage are at work, in order and apart, worked out
+	// in advance for as long as the ticket may wait. Reminders and escalation count this
+	// time only. Nil: they are always at work.
+	Hours []Interval `json:"hours,omitempty"`
+	// Round is the [Plan.Round] that added the stage.
+	Round int `json:"round,omitempty"`
 }
 
 // ApproverSet asks for a number of approvals from people and groups. Names inside From
@@ -80,8 +154,23 @@ const (
 // Tier is one escalation: it fires After the stage began, unless decided by then.
 type Tier struct {
 	After time.Duration `json:"after"`
-	To    []string      `json:"to"`
-	Mode  Mode          `json:"mode"`
+	// To are people and groups, resolved when the tier fires.
+	To   []string `json:"to,omitempty"`
+	Mode Mode     `json:"mode"`
+	// Need are the approver sets of the stage from then on, with [ModeReplace] and
+	// instead of To. Nil: the sets stay, and To is whom they ask.
+	Need []ApproverSet `json:"need,omitempty"`
+	// OffHours counts After by the clock on the wall, whatever the stage's Hours are.
+	OffHours bool `json:"off_hours,omitempty"`
+}
+
+// names lists whom a tier asks.
+func (t Tier) names() []string {
+	out := slices.Clone(t.To)
+	for _, set := range t.Need {
+		out = append(out, set.From...)
+	}
+	return out
 }
 
 // sets returns the approver sets of a stage after the first n tiers have fired.
@@ -89,6 +178,10 @@ func (s Stage) sets(n int) []ApproverSet {
 	out := make([]ApproverSet, len(s.Need))
 	copy(out, s.Need)
 	for _, tier := range s.Escalate[:min(n, len(s.Escalate))] {
+		if len(tier.Need) > 0 {
+			out = slices.Clone(tier.Need)
+			continue
+		}
 		for i := range out {
 			out[i].From = tier.widen(out[i].From)
 		}
@@ -148,7 +241,7 @@ func (p Plan) checkStages(dir Directory) error {
 			return err
 		}
 	}
-	if missing := (reach{plan: p, self: p.excluded(), dir: dir}).shortfall(maxOutlooks); missing != nil {
+	if missing := (reach{plan: p, self: p.excluded(), dir: dir.until(p.ExpiresIn)}).shortfall(maxOutlooks); missing != nil {
 		return refuse(CodeUnsatisfiable, "rule %q cannot be satisfied: it needs %d distinct approvals and "+
 			"the people who may decide can give %d (the requester's own people do not count)",
 			p.Rule, missing.needed, missing.have)
@@ -163,18 +256,39 @@ func (s Stage) check() error {
 	if s.Denials < 1 {
 		return refuse(CodeUnsatisfiable, "stage %q has a deny threshold below 1", s.Name)
 	}
-	for _, set := range s.Need {
+	if err := s.checkSets(s.Need); err != nil {
+		return err
+	}
+	for _, tier := range s.Escalate {
+		if !tier.plain() {
+			return refuse(CodeUnsatisfiable, "stage %q has an escalation tier that neither adds nor replaces anybody", s.Name)
+		}
+		if err := s.checkSets(tier.Need); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plain reports whether a tier says whom it asks, in one way only.
+func (t Tier) plain() bool {
+	switch t.Mode {
+	case ModeAdd:
+		return len(t.To) > 0 && len(t.Need) == 0
+	case ModeReplace:
+		return (len(t.To) > 0) != (len(t.Need) > 0)
+	}
+	return false
+}
+
+func (s Stage) checkSets(sets []ApproverSet) error {
+	for _, set := range sets {
 		if set.Approvals < 1 || len(set.From) == 0 {
 			return refuse(CodeUnsatisfiable, "stage %q has an approver set that nobody has to meet", s.Name)
 		}
 		if set.Approvals > MaxApprovals {
 			return refuse(CodeUnsatisfiable, "stage %q asks for %d approvals, at most %d are allowed",
 				s.Name, set.Approvals, MaxApprovals)
-		}
-	}
-	for _, tier := range s.Escalate {
-		if (tier.Mode != ModeAdd && tier.Mode != ModeReplace) || len(tier.To) == 0 {
-			return refuse(CodeUnsatisfiable, "stage %q has an escalation tier that neither adds nor replaces anybody", s.Name)
 		}
 	}
 	return nil
@@ -205,16 +319,55 @@ func (p Plan) excluded(more ...[]string) map[string]bool {
 	return out
 }
 
-// freeze adds people to the excluded ones, so that they stay excluded whatever the
-// directory says later.
-func (p Plan) freeze(more ...[]string) Plan {
+// freeze fixes what may only become less from here on: who is excluded, whom each name
+// stands for, and who decides for those who are away.
+func (p Plan) freeze(dir Directory, excluded ...[]string) Plan {
 	known := p.excluded()
 	p.Excluded = slices.Clone(p.Excluded)
-	for _, name := range slices.Concat(more...) {
+	for _, name := range slices.Concat(excluded...) {
 		if !known[name] {
 			known[name] = true
 			p.Excluded = append(p.Excluded, name)
 		}
 	}
+	p.Roster, p.Delegates = p.enrol(dir, p.asked())
 	return p
+}
+
+// asked lists the names that a plan asks before any tier fires.
+func (p Plan) asked() []string {
+	var out []string
+	for _, s := range p.Stages {
+		for _, set := range s.Need {
+			out = append(out, set.From...)
+		}
+	}
+	if p.BreakGlass != nil {
+		out = append(out, p.BreakGlass.From...)
+	}
+	return out
+}
+
+// enrol returns the roster and the delegates with those of further names. What a name
+// stands for already it keeps.
+func (p Plan) enrol(dir Directory, asked []string) (roster map[string][]string, delegates map[string]string) {
+	roster, delegates = maps.Clone(p.Roster), maps.Clone(p.Delegates)
+	for _, name := range asked {
+		if _, known := roster[name]; known {
+			continue
+		}
+		if roster == nil {
+			roster = make(map[string][]string)
+		}
+		roster[name] = Names(dir.Members([]string{name}))
+		for _, person := range roster[name] {
+			if to := dir.delegate(person); to != "" && delegates[person] == "" {
+				if delegates == nil {
+					delegates = make(map[string]string)
+				}
+				delegates[person] = to
+			}
+		}
+	}
+	return roster, delegates
 }

@@ -1,8 +1,10 @@
 package approvals_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
+	"reflect"
 	"testing"
 	"time"
 
@@ -180,4 +182,75 @@ func TestErrorsAreMatchedByCode(t *testing.T) {
 	require.Equal(t, approvals.CodeConflict, approvals.ErrorCode(wrapped))
 	require.Empty(t, approvals.ErrorCode(fmt.Errorf("other")))
 	require.Contains(t, err.Error(), "conflict: the outcome is not in doubt")
+}
+
+// everything is a plan in which every field says something.
+func everything() approvals.Plan {
+	p := planOf(stage("peer", set(1, "team"), set(1, "oncall")), stage("security", set(1, "security")))
+	p.Reason, p.Idempotent, p.Excluded, p.Redact = "a reason", true, []string{"gus"}, []string{"body.ssn"}
+	p.Distinct, p.OnStale = approvals.DistinctStage, approvals.StaleEnd
+	p.BreakGlass = &approvals.BreakGlass{From: []string{"fay"}, Announce: "#incidents"}
+	s := &p.Stages[0]
+	s.RemindEvery, s.RemindBackoff, s.RemindMax = 15*time.Minute, 2, time.Hour
+	s.Channel, s.Comment = "#billing-approvals", approvals.CommentBoth
+	s.Hours = []approvals.Interval{{From: after(0), To: after(8 * time.Hour)}}
+	s.Escalate = []approvals.Tier{
+		{After: time.Hour, To: []string{"oncall"}, Mode: approvals.ModeAdd, OffHours: true},
+		{After: 2 * time.Hour, Mode: approvals.ModeReplace, Need: []approvals.ApproverSet{set(2, "security", "oncall")}},
+	}
+	return p
+}
+
+// TestFrozenPlanIsGolden: what is written down of a plan, as the audit trail and the
+// database have it, changes only on purpose.
+func TestFrozenPlanIsGolden(t *testing.T) {
+	t.Parallel()
+	dir := away(office(), "bo", "eve", 1000)
+	tk := submit(t, everything(), dir)
+	show := func(name string, v any) {
+		got, err := json.MarshalIndent(v, "", "  ")
+		require.NoError(t, err)
+		golden(t, name, append(got, '\n'))
+	}
+	show("plan-frozen.golden", tk.Plan)
+	plan := planOf(stage("peer", set(1, "team")))
+	plan.BreakGlass = &approvals.BreakGlass{From: []string{"fay"}}
+	tk = must(t)(vote(submit(t, plan, dir), "ana", approvals.Approve, dir, after(time.Minute)))
+	today := of("today", everything())
+	today.OnStale = approvals.StaleReopen
+	tr, err := tk.Claim(worker, dir, today, after(2*time.Minute))
+	requireCode(t, approvals.CodeStalePolicy, err)
+	show("plan-tightened.golden", tr.Ticket.Plan)
+	show("event-tightened.golden", tr.Events[0].Data)
+}
+
+// TestGoldenPlanHasEveryField: one that is added later is in the golden file, too.
+func TestGoldenPlanHasEveryField(t *testing.T) {
+	t.Parallel()
+	dir := away(office(), "bo", "eve", 1000)
+	plan := submit(t, everything(), dir).Plan
+	plan.Round, plan.Stages[1].Round = 1, 1
+	for _, v := range []reflect.Value{reflect.ValueOf(plan), reflect.ValueOf(plan.Stages[0]), reflect.ValueOf(*plan.BreakGlass)} {
+		for i := range v.NumField() {
+			name := v.Type().Name() + "." + v.Type().Field(i).Name
+			require.True(t, !v.Field(i).IsZero() || name == "Stage.Round", "%s says nothing", name)
+		}
+	}
+}
+
+// TestRosterOfEarlierPlansIsWhoeverIsThere: tickets from before there were rosters.
+func TestRosterOfEarlierPlansIsWhoeverIsThere(t *testing.T) {
+	t.Parallel()
+	dir := office()
+	plan := planOf(stage("peer", set(1, "team")))
+	plan.Stages[0].Escalate = []approvals.Tier{{After: time.Hour, To: []string{"oncall"}, Mode: approvals.ModeAdd}}
+	tk := submit(t, plan, dir)
+	tk.Plan.Roster, tk.Plan.Delegates = nil, nil
+	dir.Groups["team"] = append(dir.Groups["team"], "gus")
+	dir = away(dir, "ana", "eve", 1000)
+	require.Equal(t, []string{"bo", "chen", "eve", "gus"}, tk.WaitingFor(dir.At(after(time.Minute))))
+	tr, err := tk.Escalate(0, 1, dir, after(time.Hour))
+	require.NoError(t, err)
+	require.Nil(t, tr.Ticket.Plan.Roster)
+	require.Equal(t, approvals.Approved, must(t)(vote(tr.Ticket, "fay", approvals.Approve, dir, after(time.Hour))).State)
 }

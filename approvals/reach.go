@@ -1,5 +1,7 @@
 package approvals
 
+import "slices"
+
 // maxOutlooks bounds how many combinations of escalations a plan is judged by. A plan
 // with more of them is met by one of these or counts as out of reach.
 const maxOutlooks = 256
@@ -15,17 +17,44 @@ type reach struct {
 	votes []Decision
 	self  map[string]bool
 	dir   Directory
+	// alone judges the first stage only, with the tiers that have fired and no others.
+	alone bool
 }
 
 // shortfall reports what is missing at best under the first tries combinations of
 // outlooks; the very first is the one where nobody is replaced. Nil means that the plan
 // can be completed.
 func (r reach) shortfall(tries int) *missing {
-	options := r.options()
+	for _, stages := range r.groups() {
+		if m := r.lacking(stages, tries); m != nil {
+			return m
+		}
+	}
+	return nil
+}
+
+// together is the shortfall of the stages only that share votes with the first.
+func (r reach) together(tries int) *missing { return r.lacking(r.groups()[0], tries) }
+
+// groups are the stages from stage on, those together in which a person has one vote.
+func (r reach) groups() [][]int {
+	out := [][]int{{r.stage}}
+	for i := r.stage + 1; i < len(r.plan.Stages) && !r.alone; i++ {
+		if last := len(out) - 1; r.plan.sameVote(out[last][0], i) {
+			out[last] = append(out[last], i)
+		} else {
+			out = append(out, []int{i})
+		}
+	}
+	return out
+}
+
+func (r reach) lacking(stages []int, tries int) *missing {
+	options := r.options(stages)
 	chosen := make([]int, len(options))
 	var best *missing
 	for range tries {
-		m := r.lack(options, chosen)
+		m := r.lack(stages, options, chosen)
 		if m == nil {
 			return nil
 		}
@@ -39,15 +68,19 @@ func (r reach) shortfall(tries int) *missing {
 	return best
 }
 
-// options lists the outlooks of each remaining stage.
-func (r reach) options() [][][]ApproverSet {
+// options lists the outlooks of each stage.
+func (r reach) options(stages []int) [][][]ApproverSet {
 	var out [][][]ApproverSet
-	for i := r.stage; i < len(r.plan.Stages); i++ {
+	for _, i := range stages {
 		fired := 0
 		if i < len(r.tiers) {
 			fired = r.tiers[i]
 		}
-		out = append(out, r.plan.Stages[i].outlooks(fired, r.plan.ExpiresIn))
+		if s := r.plan.Stages[i]; r.alone {
+			out = append(out, [][]ApproverSet{s.sets(fired)})
+		} else {
+			out = append(out, s.outlooks(fired, r.plan.ExpiresIn))
+		}
 	}
 	return out
 }
@@ -64,24 +97,56 @@ func turn(chosen []int, options [][][]ApproverSet) bool {
 }
 
 // lack judges one combination: all places of all its stages, and one place a person.
-func (r reach) lack(options [][][]ApproverSet, chosen []int) *missing {
-	var sets []ApproverSet
-	var stages []int
+func (r reach) lack(stages []int, options [][][]ApproverSet, chosen []int) *missing {
+	a := &assignment{}
+	dir := r.enrolled(options, chosen)
 	for i, option := range options {
 		for _, set := range option[chosen[i]] {
-			sets, stages = append(sets, set), append(stages, r.stage+i)
-		}
-	}
-	a := newAssignment(sets, r.dir)
-	for i, fits := range a.fits {
-		for name := range r.self {
-			delete(fits, name)
-		}
-		for _, d := range r.votes {
-			if d.Verdict != Approve || d.Stage != stages[i] {
-				delete(fits, d.Person) // their one vote is spent elsewhere
-			}
+			a.room = append(a.room, set.Approvals)
+			a.fits = append(a.fits, r.fit(set, stages[i], dir))
+			a.taken = append(a.taken, nil)
 		}
 	}
 	return a.fill()
+}
+
+// enrolled is the directory as it will count once everybody has been asked whom a
+// combination asks.
+func (r reach) enrolled(options [][][]ApproverSet, chosen []int) Directory {
+	dir := r.dir
+	if dir.roster == nil {
+		return dir
+	}
+	var names []string
+	for i, option := range options {
+		for _, set := range option[chosen[i]] {
+			names = append(names, set.From...)
+		}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { _, asked := dir.roster[name]; return asked })
+	if len(names) > 0 {
+		dir.roster, dir.delegates = nil, nil
+		dir.roster, dir.delegates = Plan{Roster: r.dir.roster, Delegates: r.dir.delegates}.enrol(dir, names)
+	}
+	return dir
+}
+
+// fit is who may take a place in a set of a stage: those who approved it, and those who
+// have a vote left.
+func (r reach) fit(set ApproverSet, stage int, dir Directory) map[string]bool {
+	spent := make(map[string]bool)
+	for _, d := range r.votes {
+		if d.Verdict != GlassBroken && r.plan.sameVote(d.Stage, stage) {
+			spent[d.Person], spent[d.For] = true, true
+		}
+	}
+	out := dir.bodies(set.From, r.self, spent)
+	members := dir.Members(set.From)
+	for _, d := range r.votes {
+		_, known := dir.People[d.Person]
+		if d.Verdict == Approve && d.Stage == stage && known && members[d.principal()] && !r.self[d.Person] && !r.self[d.For] {
+			out[d.Person] = true
+		}
+	}
+	return out
 }

@@ -40,7 +40,7 @@ func (c *Callback) wants(typ EventType) bool {
 	if c == nil || !slices.Contains(CallbackEvents(), typ) {
 		return false // a delivery that asked for news of deliveries would never end
 	}
-	if typ.final() {
+	if typ.final() || typ == EventStalled {
 		return true
 	}
 	return slices.Contains(c.Events, typ)
@@ -73,14 +73,22 @@ type Submission struct {
 	Justification string
 	Metadata      map[string]string
 	Callback      *Callback
+	// NotBefore is when the call may be made at the earliest. Zero: as soon as approved.
+	NotBefore time.Time
+	// Supersedes is the ticket of the same caller whose place this one takes. Whoever
+	// commits this one closes that one, by [Ticket.Supersede], in the same transaction.
+	Supersedes string
 }
+
+// MaxDelay is how far ahead a call can be scheduled.
+const MaxDelay = 30 * 24 * time.Hour
 
 // Submit opens a ticket under a plan. An allow rule leads straight to approved, a deny
 // rule, or none, to denied; a plan that nobody can meet is refused with
 // CodeUnsatisfiable, and anything over its limit with CodeInvalid. The owners of the
 // caller and the person it acts for are frozen into the plan as excluded.
 func Submit(s Submission, plan Plan, dir Directory, now time.Time) (Transition, error) {
-	o, err := Accept(s, plan, dir)
+	o, err := Accept(s, plan, dir.At(now))
 	if err != nil {
 		return Transition{}, err
 	}
@@ -91,10 +99,12 @@ func Submit(s Submission, plan Plan, dir Directory, now time.Time) (Transition, 
 type Accepted struct {
 	submission Submission
 	plan       Plan
+	dir        Directory
 }
 
-// Accept is the part of [Submit] that does not depend on the time, so that a refusal
-// costs no round trip to the database and what is accepted is checked once.
+// Accept is the part of [Submit] that does not depend on the database's clock, so that a
+// refusal costs no round trip and what is accepted is checked once. dir says by its
+// [Directory.At] who is away.
 func Accept(s Submission, plan Plan, dir Directory) (Accepted, error) {
 	if err := s.check(); err != nil {
 		return Accepted{}, err
@@ -102,14 +112,18 @@ func Accept(s Submission, plan Plan, dir Directory) (Accepted, error) {
 	if s.Callback != nil && len(s.Callback.Events) == 0 {
 		s.Callback = &Callback{URL: s.Callback.URL} // one form of none, whatever it went through
 	}
-	plan = plan.freeze(dir.Owners[s.Caller], dir.known(s.OnBehalfOf))
+	if s.Supersedes != "" && !ValidTicketID(s.Supersedes) {
+		return Accepted{}, refuse(CodeInvalid, "supersedes is not the id of a ticket")
+	}
+	s.NotBefore = instant(s.NotBefore)
+	plan = plan.freeze(dir, dir.Owners[s.Caller], dir.known(s.OnBehalfOf))
 	if err := plan.Check(dir); err != nil {
 		return Accepted{}, err
 	}
 	if err := plan.checkTimes(); err != nil {
 		return Accepted{}, err
 	}
-	return Accepted{submission: s, plan: plan}, nil
+	return Accepted{submission: s, plan: plan, dir: dir}, nil
 }
 
 // Open opens the ticket.
@@ -122,6 +136,7 @@ func (a Accepted) Open(now time.Time) Transition {
 	c.ticket.ID = s.ID
 	c.record(EventCreated, Pending, Data{Created: s.created(plan, expires)})
 	c.begin(plan)
+	c.reassess(a.dir.At(now)) // those who are asked first may be too few
 	return c.done()
 }
 
@@ -150,7 +165,7 @@ func (s Submission) created(plan Plan, expires time.Time) *CreatedData {
 		BodyDigest: s.Call.BodyDigest(), BodyBytes: len(s.Call.Body),
 		Digest:        s.binding(plan.UpstreamDigest, expires).Digest(),
 		Justification: s.Justification, Metadata: s.Metadata, Callback: s.Callback,
-		Plan: plan, ExpiresAt: expires,
+		Plan: plan, ExpiresAt: expires, NotBefore: s.NotBefore, Supersedes: s.Supersedes,
 	}
 	for _, h := range s.Call.Headers {
 		out.HeaderNames = append(out.HeaderNames, h.Name)
@@ -161,7 +176,7 @@ func (s Submission) created(plan Plan, expires time.Time) *CreatedData {
 func (s Submission) binding(upstreamDigest string, expires time.Time) Binding {
 	b := Binding{
 		Caller: s.Caller, OnBehalfOf: s.OnBehalfOf, Call: s.Call,
-		UpstreamDigest: upstreamDigest, ExpiresAt: expires,
+		UpstreamDigest: upstreamDigest, ExpiresAt: expires, NotBefore: s.NotBefore,
 	}
 	if s.Callback != nil {
 		b.CallbackURL = s.Callback.URL
@@ -172,7 +187,7 @@ func (s Submission) binding(upstreamDigest string, expires time.Time) Binding {
 // Binding returns what the ticket's approvals are bound to, with the upstream's
 // configuration as it is now. Its digest must equal the ticket's when the call is made.
 func (t Ticket) Binding(upstreamDigest string) Binding {
-	s := Submission{Caller: t.Caller, OnBehalfOf: t.OnBehalfOf, Call: t.Call, Callback: t.Callback}
+	s := Submission{Caller: t.Caller, OnBehalfOf: t.OnBehalfOf, Call: t.Call, Callback: t.Callback, NotBefore: t.NotBefore}
 	return s.binding(upstreamDigest, t.ExpiresAt)
 }
 

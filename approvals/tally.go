@@ -39,14 +39,25 @@ type assignment struct {
 	taken [][]string        // per set: who holds a place
 }
 
-func newAssignment(sets []ApproverSet, dir Directory) *assignment {
-	a := &assignment{}
+// add adds the places of approver sets.
+func (a *assignment) add(sets []ApproverSet, dir Directory) {
 	for _, set := range sets {
 		a.fits = append(a.fits, dir.Members(set.From))
 		a.room = append(a.room, set.Approvals)
 		a.taken = append(a.taken, nil)
 	}
-	return a
+}
+
+// speak lets the giver of a vote take the places of the one they gave it for, as long as
+// both are there.
+func (a *assignment) speak(d Decision, dir Directory) {
+	if d.For == "" {
+		return
+	}
+	_, known := dir.People[d.Person]
+	for i := range a.fits {
+		a.fits[i][d.Person] = known && a.fits[i][d.For]
+	}
 }
 
 // place gives a person one place if any arrangement has room for them, moving others
@@ -113,23 +124,28 @@ func (a *assignment) fill() *missing {
 
 // Tally counts the decisions on a stage by the people in dir as they are now: who has
 // left a group since, or has become an owner of the caller, is not counted.
-func (t Ticket) Tally(stage int, dir Directory) Tally {
+func (t Ticket) Tally(stage int, dir Directory) Tally { return t.tally(stage, dir, t.self(dir)) }
+
+// tally is Tally with other people who count as the requester.
+func (t Ticket) tally(stage int, dir Directory, self map[string]bool) Tally {
 	if stage < 0 || stage >= len(t.Plan.Stages) {
 		return Tally{}
 	}
 	s := t.Plan.Stages[stage]
-	a := newAssignment(t.setsOf(stage), dir)
-	self := t.self(dir)
+	a := &assignment{}
+	a.add(t.setsOf(stage), t.standing(dir))
 	out := Tally{DenialsNeeded: max(s.Denials, 1), Needed: a.needed()}
 	for _, d := range t.Decisions {
-		if d.Stage != stage || self[d.Person] {
+		if d.Stage != stage || self[d.Person] || self[d.For] {
 			continue
 		}
 		switch d.Verdict {
 		case Approve:
+			a.speak(d, dir)
 			a.place(d.Person)
 		case Deny:
 			out.Denials++
+		case GlassBroken:
 		}
 	}
 	out.Have = a.have()
@@ -159,8 +175,8 @@ func (t Ticket) WaitingFor(dir Directory) []string {
 	out := make(map[string]bool)
 	self := t.self(dir)
 	for _, set := range t.setsOf(t.Stage) {
-		for name := range dir.Members(set.From) {
-			if !self[name] && !t.decided(name) {
+		for name := range t.standing(dir).bodies(set.From, self, nil) {
+			if len(t.seats(name, dir)) > 0 && !t.spent(name) {
 				out[name] = true
 			}
 		}

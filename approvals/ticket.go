@@ -17,9 +17,17 @@ type Ticket struct {
 	Justification string
 	Metadata      map[string]string
 	Callback      *Callback
-	Plan          Plan
-	CreatedAt     time.Time
-	ExpiresAt     time.Time
+	// Plan is what must be met: as frozen at submit, with whom later tiers asked and what a
+	// stricter policy has added since.
+	Plan      Plan
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	// NotBefore is when the call may be made at the earliest; zero: at once.
+	NotBefore time.Time
+	// Supersedes is the ticket that this one took the place of, SupersededBy the one that
+	// took the place of this one.
+	Supersedes   string
+	SupersededBy string
 
 	// Version counts the events; it is the Seq of the latest.
 	Version   int64
@@ -29,17 +37,25 @@ type Ticket struct {
 	// fired per stage, Reminders the number of the latest in the current stage.
 	Stage      int
 	StageSince time.Time
-	// Paused is how long questions have held up the current stage's timers.
-	Paused    time.Duration
-	Tiers     []int
-	Reminders int
+	// Paused is how long questions have held up the current stage's timers; PausedHours
+	// counts only the stage's hours of work.
+	Paused      time.Duration
+	PausedHours time.Duration
+	Tiers       []int
+	Reminders   int
 	// WakeAt is when the next timer is due, zero when none is.
 	WakeAt    time.Time
 	Decisions []Decision
 	Question  *Question
+	// Questions counts those asked so far.
+	Questions int
+	// Stalled says why nobody can complete the ticket as things stand; nil when they can.
+	Stalled *Stall
 
 	ApprovedAt time.Time
 	ExecuteBy  time.Time
+	// ReleasedAt is when NotBefore was found to have come.
+	ReleasedAt time.Time
 	// Epoch counts claims. Worker holds the current one, "" when unclaimed.
 	Epoch              int64
 	Worker             string
@@ -76,6 +92,8 @@ type change struct {
 	now     time.Time
 	events  []Event
 	effects []Effect
+	// armed says that the ticket's timer has to be set again, once, when the verb is done.
+	armed bool
 }
 
 func (t Ticket) change(actor Actor, now time.Time) *change {
@@ -105,9 +123,17 @@ func (c *change) then(effects ...Effect) { c.effects = append(c.effects, effects
 // notify tells people about the latest event.
 func (c *change) notify() { c.then(Notify{TicketID: c.ticket.ID, Seq: c.ticket.Version}) }
 
-func (c *change) updateCard() { c.then(UpdateCard{TicketID: c.ticket.ID}) }
+// updateCard renders the cards again, once however much the verb has changed.
+func (c *change) updateCard() {
+	if e := (UpdateCard{TicketID: c.ticket.ID}); !slices.Contains(c.effects, Effect(e)) {
+		c.then(e)
+	}
+}
 
 func (c *change) done() Transition {
+	if e := c.ticket.next(); c.armed && e != nil {
+		c.then(e)
+	}
 	return Transition{Ticket: c.ticket, Events: c.events, Effects: c.effects}
 }
 
@@ -126,23 +152,34 @@ func (t Ticket) apply(e Event) Ticket {
 		t = t.applyCreated(e)
 	case EventDecided:
 		t.Decisions = append(slices.Clone(t.Decisions), *e.Data.Decision)
+	case EventGlassBroken:
+		t.Decisions = append(slices.Clone(t.Decisions), *e.Data.Decision)
 	case EventStageCompleted:
 		t = t.enterStage(*e.Data.Stage+1, e.At)
 	case EventApproved:
-		t.ApprovedAt, t.ExecuteBy, t.Question = e.At, *e.Data.ExecuteBy, nil
+		t.ApprovedAt, t.ExecuteBy, t.Question, t.Stalled = e.At, *e.Data.ExecuteBy, nil, nil
 	case EventReopened:
 		t = t.enterStage(*e.Data.Stage, e.At)
 		t.ApprovedAt, t.ExecuteBy, t.Worker = time.Time{}, time.Time{}, ""
+	case EventTightened:
+		t = t.applyTightened(e)
+	case EventReleased:
+		t.ReleasedAt = e.At
 	case EventQuestionAsked:
 		t.Question = e.Data.Question
+		t.Questions++
 	case EventAnswered:
-		t.Paused += max(e.At.Sub(t.Question.AskedAt), 0) // the clock may have been set back
+		t.Paused += span(nil, t.Question.AskedAt, e.At)
+		t.PausedHours += span(t.Plan.Stages[t.Stage].Hours, t.Question.AskedAt, e.At)
 		t.Question = nil
 	case EventReminded:
 		t.Reminders = e.Data.Number
 	case EventEscalated:
-		t.Tiers = slices.Clone(t.Tiers)
-		t.Tiers[*e.Data.Stage] = e.Data.Number
+		t = t.applyEscalated(e)
+	case EventStalled:
+		t.Stalled = &Stall{Reason: e.Data.Reason, Since: e.At}
+	case EventUnstalled:
+		t.Stalled = nil
 	case EventClaimed:
 		t.Epoch, t.Worker = e.Data.Epoch, e.Data.Worker
 	case EventClaimReleased:
@@ -152,7 +189,8 @@ func (t Ticket) apply(e Event) Ticket {
 	case EventSucceeded, EventFailed, EventOutcomeUnknown, EventResolved:
 		t.Worker, t.Result, t.Problem = "", e.Data.Result, e.Data.Problem
 	case EventDenied, EventExpired, EventCancelled:
-		t.Worker, t.Problem, t.Question = "", e.Data.Problem, nil
+		t.Worker, t.Problem, t.Question, t.Stalled = "", e.Data.Problem, nil, nil
+		t.SupersededBy = e.Data.SupersededBy
 	case EventCancelRequested:
 		t.CancelRequestedAt = e.At
 	case EventRefused:
@@ -171,7 +209,7 @@ func (t Ticket) applyCreated(e Event) Ticket {
 	t.Caller, t.OnBehalfOf, t.Digest = c.Caller, c.OnBehalfOf, c.Digest
 	t.Justification, t.Metadata, t.Callback = c.Justification, maps.Clone(c.Metadata), c.Callback
 	t.Call.Upstream, t.Call.Method, t.Call.Path, t.Call.Query = c.Upstream, c.Method, c.Path, c.Query
-	t.Plan, t.ExpiresAt = c.Plan, c.ExpiresAt
+	t.Plan, t.ExpiresAt, t.NotBefore, t.Supersedes = c.Plan, c.ExpiresAt, c.NotBefore, c.Supersedes
 	t.Tiers = make([]int, len(c.Plan.Stages))
 	t.CallbackState = CallbackNone
 	if c.Callback != nil {
@@ -180,8 +218,35 @@ func (t Ticket) applyCreated(e Event) Ticket {
 	return t.enterStage(0, e.At)
 }
 
+// applyEscalated counts the tier, and adds those it asks to the roster.
+func (t Ticket) applyEscalated(e Event) Ticket {
+	t.Tiers = slices.Clone(t.Tiers)
+	t.Tiers[*e.Data.Stage] = e.Data.Number
+	if e.Data.Roster != nil {
+		t.Plan.Roster, t.Plan.Delegates = e.Data.Roster, e.Data.Delegates
+	}
+	return t
+}
+
+// applyTightened appends what today's policy demands besides.
+func (t Ticket) applyTightened(e Event) Ticket {
+	t = t.amended(*e.Data.Amendment)
+	t.ApprovedAt, t.ExecuteBy, t.Worker = time.Time{}, time.Time{}, ""
+	return t.enterStage(*e.Data.Stage, e.At)
+}
+
+func (t Ticket) amended(a Amendment) Ticket {
+	t.Plan.Stages = append(slices.Clone(t.Plan.Stages), a.Stages...)
+	t.Plan.Round, t.Plan.Roster, t.Plan.Delegates = a.Round, a.Roster, a.Delegates
+	t.Plan.Excluded, t.Plan.Redact = a.Excluded, a.Redact
+	t.Plan.Distinct, t.Plan.BreakGlass = a.Distinct, a.BreakGlass
+	t.Plan.PolicyDigest = a.PolicyDigest
+	t.Tiers = append(slices.Clone(t.Tiers), make([]int, len(a.Stages))...)
+	return t
+}
+
 func (t Ticket) enterStage(n int, at time.Time) Ticket {
-	t.Stage, t.StageSince, t.Paused, t.Reminders, t.Question = n, at, 0, 0, nil
+	t.Stage, t.StageSince, t.Paused, t.PausedHours, t.Reminders, t.Question = n, at, 0, 0, 0, nil
 	return t
 }
 

@@ -15,6 +15,9 @@ func (t Ticket) next() Effect {
 	case NeedsInfo:
 		return ExpireAt{TicketID: t.ID, At: t.ExpiresAt}
 	case Approved:
+		if t.held() {
+			return ReleaseAt{TicketID: t.ID, At: t.NotBefore}
+		}
 		return ExpireAt{TicketID: t.ID, At: t.ExecuteBy}
 	default:
 		return nil
@@ -36,18 +39,59 @@ func (t Ticket) nextPending() Effect {
 	return first
 }
 
-func (t Ticket) remindDue() (time.Time, bool) {
-	every := t.Plan.Stages[t.Stage].RemindEvery
-	if every <= 0 || t.Reminders >= MaxReminders {
+// due is when the current stage has waited so long, questions not counted: in its hours of
+// work, or by the clock on the wall.
+func (t Ticket) due(after time.Duration, wall bool) (time.Time, bool) {
+	if hours := t.Plan.Stages[t.Stage].Hours; len(hours) > 0 && !wall {
+		return reached(hours, t.StageSince, t.PausedHours+after)
+	}
+	return t.StageSince.Add(t.Paused + after), true
+}
+
+func (t Ticket) remindDue() (time.Time, bool) { return t.reminderDue(t.Reminders + 1) }
+
+// reminderDue is when the number-th reminder of the current stage is due.
+func (t Ticket) reminderDue(number int) (time.Time, bool) {
+	s := t.Plan.Stages[t.Stage]
+	if s.RemindEvery <= 0 || number > MaxReminders {
 		return time.Time{}, false
 	}
-	return t.StageSince.Add(t.Paused + every*time.Duration(t.Reminders+1)), true
+	return t.due(s.remindAfter(number), false)
+}
+
+// longest bounds a wait for a reminder where its rule does not: beyond the life of any
+// ticket, and small enough for sums of it to be times.
+const longest = 1000 * time.Hour
+
+// remindAfter is how long after the beginning of the stage the number-th reminder comes:
+// after waits each of which is the backoff times the one before, up to the longest.
+func (s Stage) remindAfter(number int) (sum time.Duration) {
+	wait, most := min(s.RemindEvery, longest), longest
+	if s.RemindMax > 0 {
+		most = max(min(most, s.RemindMax), wait)
+	}
+	backoff := time.Duration(max(s.RemindBackoff, 1))
+	for range number {
+		sum += wait
+		if wait > most/backoff { // multiplied it could be beyond all numbers
+			wait = most
+		} else {
+			wait *= backoff
+		}
+	}
+	return sum
 }
 
 // remindersDue is how many reminders of the current stage are due by now.
 func (t Ticket) remindersDue(now time.Time) int {
-	n := (now.Sub(t.StageSince) - t.Paused) / t.Plan.Stages[t.Stage].RemindEvery
-	return int(min(n, MaxReminders))
+	n := t.Reminders
+	for {
+		due, ok := t.reminderDue(n + 1)
+		if !ok || now.Before(due) {
+			return n
+		}
+		n++
+	}
 }
 
 func (t Ticket) escalateDue() (time.Time, bool) {
@@ -56,7 +100,7 @@ func (t Ticket) escalateDue() (time.Time, bool) {
 	if fired >= len(tiers) {
 		return time.Time{}, false
 	}
-	return t.StageSince.Add(t.Paused + tiers[fired].After), true
+	return t.due(tiers[fired].After, tiers[fired].OffHours)
 }
 
 func (t Ticket) wakeAt() time.Time {
@@ -67,17 +111,15 @@ func (t Ticket) wakeAt() time.Time {
 		return e.At
 	case ExpireAt:
 		return e.At
+	case ReleaseAt:
+		return e.At
 	case nil, Notify, UpdateCard, Execute, Deliver:
 	}
 	return time.Time{}
 }
 
-// arm schedules the ticket's next timer.
-func (c *change) arm() {
-	if e := c.ticket.next(); e != nil {
-		c.then(e)
-	}
-}
+// arm schedules the ticket's next timer: the one that is next when the verb is done.
+func (c *change) arm() { c.armed = true }
 
 var timer = Actor{Kind: ActorTimer, Name: "timer", Via: "job"}
 
@@ -124,13 +166,29 @@ func (t Ticket) Escalate(stage, tier int, dir Directory, now time.Time) (Transit
 	}
 	c := t.change(timer, now)
 	fired := t.Plan.Stages[stage].Escalate[tier-1]
-	c.record(EventEscalated, Pending, Data{Stage: &stage, Number: tier, Tier: &fired})
+	dir = dir.At(c.now)
+	c.escalate(dir, "no decision after "+fired.After.String())
+	c.settle(dir) // votes that did not count before may count now
+	c.reassess(dir)
+	c.arm()
+	return c.done(), nil
+}
+
+// escalate fires the next tier of the current stage, whose names are resolved now.
+func (c *change) escalate(dir Directory, reason string) {
+	stage := c.ticket.Stage
+	tier := c.ticket.tiersOf(stage) + 1
+	fired := c.ticket.Plan.Stages[stage].Escalate[tier-1]
+	data := Data{Stage: &stage, Number: tier, Tier: &fired, Reason: reason}
+	asks := c.ticket
+	if asks.Plan.Roster != nil {
+		data.Roster, data.Delegates = asks.Plan.enrol(dir, fired.names())
+		asks.Plan.Roster, asks.Plan.Delegates = data.Roster, data.Delegates
+	}
+	data.Asked = Names(asks.standing(dir).bodies(fired.names(), asks.self(dir), nil))
+	c.record(EventEscalated, c.ticket.State, data)
 	c.notify()
 	c.updateCard()
-	if !c.settle(dir) { // votes that did not count before may count now
-		c.arm()
-	}
-	return c.done(), nil
 }
 
 // Expire closes a ticket whose deadline has passed: undecided, or approved and not
@@ -156,7 +214,7 @@ func (t Ticket) Expire(now time.Time) (Transition, error) {
 // its job was lost. CodeConflict when the ticket has no timer, CodeNotDue when it has
 // one that is not due.
 func (t Ticket) Wake(dir Directory, now time.Time) (Transition, error) {
-	if (t.State.Open() && !now.Before(t.ExpiresAt)) || t.State == Approved {
+	if (t.State.Open() && !now.Before(t.ExpiresAt)) || (t.State == Approved && !t.held()) {
 		return t.Expire(now)
 	}
 	switch e := t.next().(type) {
@@ -166,6 +224,8 @@ func (t Ticket) Wake(dir Directory, now time.Time) (Transition, error) {
 		return t.Escalate(e.Stage, e.Tier, dir, now)
 	case ExpireAt:
 		return t.Expire(now)
+	case ReleaseAt:
+		return t.Release(now)
 	case nil, Notify, UpdateCard, Execute, Deliver:
 	}
 	return Transition{}, refuse(CodeConflict, "no timer is running")

@@ -239,7 +239,7 @@ func TestApprovalGoesStaleWhenNotBegunInTime(t *testing.T) {
 		require.Equal(t, approvals.Expired, got.State)
 		require.Equal(t, "approval_stale", got.Problem.Code)
 	}
-	tr, err := tk.Claim(worker, office(), tk.ExecuteBy)
+	tr, err := tk.Claim(worker, office(), tk.Plan, tk.ExecuteBy)
 	requireCode(t, approvals.CodeExpired, err)
 	require.Equal(t, approvals.Expired, tr.Ticket.State)
 }

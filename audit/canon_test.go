@@ -25,7 +25,8 @@ var at = time.Date(2026, 3, 14, 15, 9, 26, 535897000, time.UTC)
 func ptr[T any](v T) *T { return &v }
 
 // events are samples whose bytes are kept in testdata: one with nothing in it, one as a
-// life begins, and one with every field of its data set.
+// life begins, one with every field that the data had at first, and one for each event
+// that came later. Together they set every field there is.
 func events() map[string]approvals.Event {
 	created := &approvals.CreatedData{
 		Caller: "payroll-bot", OnBehalfOf: "eve@example.com", Upstream: "billing", Method: "DELETE",
@@ -51,7 +52,53 @@ func events() map[string]approvals.Event {
 			Actor: approvals.Actor{Kind: approvals.ActorPerson, Name: "ana", Via: "slack", Ref: "T0TEAM/U0ANA"},
 		}
 	}
+	later := *created
+	later.NotBefore, later.Supersedes = at.Add(30*time.Minute), "tkt_01jd3f8k2m4n6p8q0r2s4t6v8z"
+	later.Plan = approvals.Plan{
+		Rule: "delete-customer", Action: approvals.ActionApprove, PolicyDigest: "p", UpstreamDigest: "u",
+		Stages: []approvals.Stage{{
+			Name: "security", Need: []approvals.ApproverSet{{From: []string{"security"}, Approvals: 2}}, Denials: 1,
+			RemindEvery: 15 * time.Minute, RemindBackoff: 2, RemindMax: time.Hour, Comment: approvals.CommentDeny, Round: 1,
+			Hours: []approvals.Interval{{From: at, To: at.Add(8 * time.Hour)}},
+			Escalate: []approvals.Tier{{
+				After: time.Hour, Mode: approvals.ModeReplace, OffHours: true,
+				Need: []approvals.ApproverSet{{From: []string{"oncall"}, Approvals: 1}},
+			}},
+		}},
+		ExpiresIn: time.Hour, ExecuteWithin: 15 * time.Minute,
+		Distinct: approvals.DistinctStage, OnStale: approvals.StaleEnd,
+		BreakGlass: &approvals.BreakGlass{From: []string{"chen"}, Announce: "#security"},
+		Roster:     map[string][]string{"security": {"ana", "bo"}, "chen": {"chen"}}, Delegates: map[string]string{"ana": "eve"}, Round: 1,
+	}
 	return map[string]approvals.Event{
+		"created_by_policy": event(1, approvals.EventCreated, approvals.Pending, approvals.Data{Created: &later}),
+		"decided_for": event(2, approvals.EventDecided, approvals.Pending, approvals.Data{Decision: &approvals.Decision{
+			Person: "eve", For: "ana", Verdict: approvals.Approve, Digest: "d", At: at, Groups: []string{"security"}, Via: "api",
+		}}),
+		"glass_broken": event(3, approvals.EventGlassBroken, approvals.Pending, approvals.Data{Decision: &approvals.Decision{
+			Person: "chen", Verdict: approvals.GlassBroken, Comment: "the building is on fire", Digest: "d", At: at, Via: "slack",
+		}}),
+		"escalated": event(4, approvals.EventEscalated, approvals.Pending, approvals.Data{
+			Stage: ptr(0), Number: 1, Tier: &later.Plan.Stages[0].Escalate[0], Asked: []string{"fay"}, Reason: "out of reach",
+			Roster: map[string][]string{"oncall": {"fay", "gus"}, "security": {"ana", "bo"}}, Delegates: map[string]string{"gus": "fay"},
+		}),
+		"stalled":   event(5, approvals.EventStalled, approvals.Pending, approvals.Data{Stage: ptr(0), Reason: "2 approvals are needed"}),
+		"unstalled": event(6, approvals.EventUnstalled, approvals.NeedsInfo, approvals.Data{Stage: ptr(0)}),
+		"released":  event(7, approvals.EventReleased, approvals.Approved, approvals.Data{}),
+		"tightened": event(8, approvals.EventTightened, approvals.Pending, approvals.Data{
+			Stage: ptr(1), Reason: "the policy has changed", Amendment: &approvals.Amendment{
+				Round: 1, Rule: "delete-customer", PolicyDigest: "p2", Stages: later.Plan.Stages,
+				Roster: map[string][]string{"security": {"ana"}}, Delegates: map[string]string{"ana": "eve"},
+				Excluded: []string{"dora"}, Redact: []string{"body.ssn"},
+				Distinct: approvals.DistinctStage, BreakGlass: later.Plan.BreakGlass,
+			},
+		}),
+		"superseded": event(9, approvals.EventCancelled, approvals.Cancelled, approvals.Data{
+			SupersededBy: "tkt_01jd3f8k2m4n6p8q0r2s4t6v8y", Problem: &approvals.Problem{Code: "superseded", Detail: "d"},
+		}),
+		"notified": event(2, approvals.EventNotified, approvals.Pending, approvals.Data{
+			Card: &approvals.Card{Channel: "C0X", TS: "1.2", Version: 1},
+		}),
 		"bare":    {Type: approvals.EventNotified},
 		"created": event(1, approvals.EventCreated, approvals.Pending, approvals.Data{Created: created}),
 		"everything": event(1<<40, approvals.EventResolved, approvals.Failed, approvals.Data{
@@ -146,12 +193,38 @@ func TestTextThatIsNotUTF8IsMendedOnce(t *testing.T) {
 	}
 }
 
-// A new field of Data must come with bytes of its own.
+// A new field, of the data or of anything in it, must come with bytes of its own.
 func TestTheSamplesSetEveryField(t *testing.T) {
 	t.Parallel()
-	data := reflect.ValueOf(events()["everything"].Data)
-	for i := range data.NumField() {
-		require.False(t, data.Field(i).IsZero(), data.Type().Field(i).Name)
+	set := make(map[string]bool)
+	for _, e := range events() {
+		fields(reflect.ValueOf(e.Data), set)
+	}
+	for name, isSet := range set {
+		require.True(t, isSet, name)
+	}
+	require.Greater(t, len(set), 80)
+}
+
+// fields notes of every field below a value whether it is set anywhere.
+func fields(v reflect.Value, set map[string]bool) {
+	switch v.Kind() { //nolint:exhaustive // the others have no fields
+	case reflect.Pointer:
+		if !v.IsNil() {
+			fields(v.Elem(), set)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			fields(v.Index(i), set)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); f.IsExported() {
+				name := v.Type().Name() + "." + f.Name
+				set[name] = set[name] || !v.Field(i).IsZero()
+				fields(v.Field(i), set)
+			}
+		}
 	}
 }
 

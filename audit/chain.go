@@ -113,6 +113,7 @@ var moves = map[approvals.EventType][]approvals.State{
 	approvals.EventExpired:        {approvals.Expired},
 	approvals.EventCancelled:      {approvals.Cancelled},
 	approvals.EventReopened:       {approvals.Pending},
+	approvals.EventTightened:      {approvals.Pending},
 	approvals.EventExecuting:      {approvals.Executing},
 	approvals.EventSucceeded:      {approvals.Succeeded},
 	approvals.EventFailed:         {approvals.Failed},

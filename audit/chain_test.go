@@ -35,6 +35,7 @@ func submission() (approvals.Submission, approvals.Plan) {
 	return sub, approvals.Plan{
 		Rule: "delete-customer", Action: approvals.ActionApprove, PolicyDigest: "p", UpstreamDigest: "u", Idempotent: true,
 		ExpiresIn: time.Hour, ExecuteWithin: 15 * time.Minute,
+		BreakGlass: &approvals.BreakGlass{From: []string{"chen"}},
 		Stages: []approvals.Stage{
 			{Name: "peer", Need: set, Denials: 2, RemindEvery: time.Minute},
 			{
@@ -52,9 +53,13 @@ type story struct {
 	entries []audit.Entry
 }
 
-func begin() *story {
+func begin() *story { return beginAfter(time.Time{}) }
+
+// beginAfter begins with a call that waits for its hour.
+func beginAfter(hour time.Time) *story {
 	s := &story{now: at}
 	sub, plan := submission()
+	sub.NotBefore = hour
 	tr, err := approvals.Submit(sub, plan, directory, s.now)
 	if err != nil {
 		panic(err)
@@ -79,6 +84,16 @@ func (s *story) write(tr approvals.Transition) {
 		s.entries, head = append(s.entries, entry), entry.Hash
 	}
 	s.ticket = tr.Ticket
+}
+
+// stricter is what a later policy demands of the call: one approval more in each stage.
+func stricter() approvals.Plan {
+	_, plan := submission()
+	plan.PolicyDigest, plan.Redact = "p2", []string{"body.ssn"}
+	plan.Stages = []approvals.Stage{{
+		Name: "both", Need: []approvals.ApproverSet{{From: []string{"security"}, Approvals: 3}}, Denials: 1,
+	}}
+	return plan
 }
 
 func (s *story) decide(person string, v approvals.Verdict) {
@@ -303,13 +318,13 @@ func TestEveryKindOfEventVerifies(t *testing.T) {
 	vote := func(person string, v approvals.Verdict) func(ticket) (transition, error) {
 		return func(x ticket) (transition, error) {
 			actor := approvals.Actor{Kind: approvals.ActorPerson, Name: person, Via: "slack"}
-			return x.Decide(actor, approvals.Decision{Person: person, Verdict: v, Stage: x.Stage, Digest: x.Digest}, directory, at)
+			return x.Decide(actor, approvals.Decision{Person: person, Verdict: v, Stage: x.Stage, Digest: x.Digest, Comment: "seen"}, directory, at)
 		}
 	}
 	cancel := func(x ticket) (transition, error) { return x.Cancel(ana, "no longer needed", at) }
-	claim := func(x ticket) (transition, error) { return x.Claim("w1", directory, at) }
+	claim := func(x ticket) (transition, error) { return x.Claim("w1", directory, x.Plan, at) }
 	execute := func(x ticket) (transition, error) {
-		return x.BeginExecution(x.Epoch, "w1", x.Binding("u").Digest(), directory, at)
+		return x.BeginExecution(x.Epoch, "w1", x.Binding("u").Digest(), directory, x.Plan, at)
 	}
 	finish := func(o approvals.Outcome) func(ticket) (transition, error) {
 		return func(x ticket) (transition, error) { return x.FinishExecution(x.Epoch, "w1", o, at) }
@@ -338,7 +353,7 @@ func TestEveryKindOfEventVerifies(t *testing.T) {
 			},
 			func(x ticket) (transition, error) { return x.Escalate(1, 1, directory, at.Add(time.Minute)) },
 			vote("bo", approvals.Approve),
-			func(x ticket) (transition, error) { return x.Claim("w1", withoutAna, at) },
+			func(x ticket) (transition, error) { return x.Claim("w1", withoutAna, x.Plan, at) },
 			vote("chen", approvals.Approve),
 			claim, abandon, claim, execute, cancel, abandon,
 			func(x ticket) (transition, error) { return x.Resolve(ana, true, "seen in the books", at) },
@@ -352,10 +367,26 @@ func TestEveryKindOfEventVerifies(t *testing.T) {
 		{vote("ana", approvals.Deny), vote("bo", approvals.Deny)},
 		{func(x ticket) (transition, error) { return x.Expire(x.ExpiresAt) }},
 		{cancel},
+		{vote("chen", approvals.GlassBroken), claim},
+		{
+			func(x ticket) (transition, error) { return x.Reassess(approvals.Directory{}, at) },
+			func(x ticket) (transition, error) { return x.Reassess(directory, at) },
+			func(x ticket) (transition, error) {
+				return x.Supersede(ana, approvals.TicketID(uuid.Nil), at)
+			},
+		},
+		append(slices.Clone(approved),
+			func(x ticket) (transition, error) { return x.Claim("w1", directory, stricter(), at) },
+			vote("ana", approvals.Approve), vote("bo", approvals.Approve), vote("chen", approvals.Approve),
+			func(x ticket) (transition, error) { return x.Claim("w1", directory, stricter(), at) }),
+		append(slices.Clone(approved), func(x ticket) (transition, error) { return x.Release(x.NotBefore) }),
 	}
 	seen := make(map[approvals.EventType]bool)
-	for _, life := range lives {
+	for i, life := range lives {
 		s := begin()
+		if i == len(lives)-1 {
+			s = beginAfter(at.Add(time.Minute))
+		}
 		for _, verb := range life {
 			s.do(t, verb)
 		}
@@ -370,7 +401,7 @@ func TestEveryKindOfEventVerifies(t *testing.T) {
 func TestNoLifeRaisesAFalseAlarm(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		s := begin()
+		s := beginAfter(rapid.SampledFrom([]time.Time{{}, at.Add(time.Minute)}).Draw(rt, "not before"))
 		for range rapid.IntRange(1, 25).Draw(rt, "verbs") {
 			s.now = s.now.Add(rapid.SampledFrom([]time.Duration{0, time.Second, time.Minute, 20 * time.Minute}).Draw(rt, "later"))
 			s.random(rt)
@@ -388,8 +419,9 @@ func (s *story) random(rt *rapid.T) {
 	if rapid.IntRange(0, 9).Draw(rt, "leaves") == 0 { // somebody is no longer in the group
 		dir = approvals.Directory{People: directory.People, Groups: map[string][]string{"security": {"bo", "chen"}}}
 	}
+	today := rapid.SampledFrom([]approvals.Plan{t.Plan, t.Plan, stricter()}).Draw(rt, "policy")
 	actor := approvals.Actor{Kind: approvals.ActorPerson, Name: who, Via: "slack"}
-	decision := approvals.Decision{Person: who, Verdict: approvals.Approve, Stage: t.Stage, Digest: t.Digest}
+	decision := approvals.Decision{Person: who, Verdict: approvals.Approve, Stage: t.Stage, Digest: t.Digest, Comment: "seen"}
 	attempt := approvals.DeliveryAttempt{Seq: max(t.CallbackSeq, 1), Number: 1, Status: 500, NextAt: s.now.Add(time.Second)}
 	outcome := rapid.SampledFrom([]approvals.Outcome{
 		{Kind: approvals.Answered, Success: true, Result: &approvals.Result{}},
@@ -400,9 +432,9 @@ func (s *story) random(rt *rapid.T) {
 	verbs := []func() approvals.Transition{
 		func() approvals.Transition { return two(t.Decide(actor, decision, dir, s.now)) },
 		func() approvals.Transition { return two(t.Decide(actor, decision, dir, s.now)) },
-		func() approvals.Transition { return two(t.Claim("w1", dir, s.now)) },
+		func() approvals.Transition { return two(t.Claim("w1", dir, today, s.now)) },
 		func() approvals.Transition {
-			return two(t.BeginExecution(t.Epoch, "w1", t.Binding("u").Digest(), dir, s.now))
+			return two(t.BeginExecution(t.Epoch, "w1", t.Binding("u").Digest(), dir, today, s.now))
 		},
 		func() approvals.Transition { return two(t.FinishExecution(t.Epoch, "w1", outcome, s.now)) },
 		func() approvals.Transition {
@@ -421,6 +453,13 @@ func (s *story) random(rt *rapid.T) {
 		func() approvals.Transition { return two(t.Notified("w1", approvals.Card{Channel: "C0X"}, s.now)) },
 		func() approvals.Transition { return two(t.DeliveryFailed("w1", attempt, s.now)) },
 		func() approvals.Transition { return two(t.Delivered("w1", attempt, s.now)) },
+		func() approvals.Transition {
+			decision.Verdict = approvals.GlassBroken
+			return two(t.Decide(actor, decision, dir, s.now))
+		},
+		func() approvals.Transition { return two(t.Reassess(dir, s.now)) },
+		func() approvals.Transition { return two(t.Release(s.now)) },
+		func() approvals.Transition { return two(t.Supersede(actor, approvals.TicketID(uuid.Nil), s.now)) },
 	}
 	s.write(verbs[rapid.IntRange(0, len(verbs)-1).Draw(rt, "verb")]())
 }

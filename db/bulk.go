@@ -2,6 +2,7 @@ package db
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,7 +33,7 @@ func queueTickets(b *pgx.Batch, open []approvals.Transition, heads []audit.Hash)
 	column(c, open, func(x tr) string { return x.Ticket.Caller })
 	column(c, open, func(x tr) time.Time { return x.Ticket.CreatedAt })
 	column(c, open, func(x tr) time.Time { return x.Ticket.ExpiresAt })
-	column(c, open, func(x tr) int32 { return int32(len(x.Ticket.Tiers)) }) //nolint:gosec // stages are few
+	column(c, open, func(x tr) string { return array(x.Ticket.Tiers) })
 	column(c, open, func(x tr) *time.Time { return null(x.Ticket.WakeAt) })
 	column(c, open, func(x tr) *time.Time { return null(x.Ticket.ApprovedAt) })
 	column(c, open, func(x tr) *time.Time { return null(x.Ticket.ExecuteBy) })
@@ -41,16 +42,35 @@ func queueTickets(b *pgx.Batch, open []approvals.Transition, heads []audit.Hash)
 	column(c, open, func(x tr) string { return string(x.Ticket.CallbackState) })
 	column(c, open, func(x tr) int64 { return x.Ticket.CallbackSeq })
 	column(c, heads, func(h audit.Hash) []byte { return h[:] })
+	column(c, open, func(x tr) *string { return optionalJSON(x.Ticket.Stalled) })
+	column(c, open, func(x tr) *string { return amended(frozen(x), x.Ticket.Plan) })
 	b.Queue(`INSERT INTO tickets
 		(id, version, state, caller, created_at, updated_at, expires_at, stage, stage_since, paused_us, tiers, reminders,
-		 wake_at, approved_at, execute_by, epoch, finished_at, problem, callback_state, callback_seq, refusals, head_hash)
-		SELECT id, version, state, caller, created_at, created_at, expires_at, 0, created_at, 0, array_fill(0, ARRAY[stages]), 0,
-		 wake_at, approved_at, execute_by, 0, finished_at, problem, callback_state, callback_seq, 0, head
-		FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[],
+		 wake_at, approved_at, execute_by, epoch, finished_at, problem, callback_state, callback_seq, refusals, head_hash,
+		 stalled, amended_plan)
+		SELECT id, version, state, caller, created_at, created_at, expires_at, 0, created_at, 0, tiers::int[], 0,
+		 wake_at, approved_at, execute_by, 0, finished_at, problem, callback_state, callback_seq, 0, head, stalled, amended
+		FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[],
 		 $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::jsonb[], $13::text[],
-		 $14::bigint[], $15::bytea[])
-		AS u(id, version, state, caller, created_at, expires_at, stages, wake_at, approved_at, execute_by, finished_at,
-		 problem, callback_state, callback_seq, head)`, c.args...)
+		 $14::bigint[], $15::bytea[], $16::jsonb[], $17::jsonb[])
+		AS u(id, version, state, caller, created_at, expires_at, tiers, wake_at, approved_at, execute_by, finished_at,
+		 problem, callback_state, callback_seq, head, stalled, amended)`, c.args...)
+}
+
+// frozen is the plan as the ticket was submitted under it; those who are asked first may
+// have been too few, so that others were asked at once.
+func frozen(opened approvals.Transition) approvals.Plan { return opened.Events[0].Data.Created.Plan }
+
+// array renders numbers as Postgres reads an array: unnest has no arrays of arrays.
+func array(numbers []int) string {
+	out := []byte("{")
+	for i, n := range numbers {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = strconv.AppendInt(out, int64(n), 10)
+	}
+	return string(append(out, '}'))
 }
 
 func queueCalls(b *pgx.Batch, open []approvals.Transition) {
@@ -69,16 +89,18 @@ func queueCalls(b *pgx.Batch, open []approvals.Transition) {
 	column(c, open, func(x tr) string { return mustJSON(metadata(x.Ticket.Metadata)) })
 	column(c, open, func(x tr) *string { return callbackURL(x.Ticket.Callback) })
 	column(c, open, func(x tr) string { return callbackEvents(x.Ticket.Callback) })
-	column(c, open, func(x tr) string { return mustJSON(x.Ticket.Plan) })
+	column(c, open, func(x tr) string { return mustJSON(frozen(x)) })
+	column(c, open, func(x tr) *time.Time { return null(x.Ticket.NotBefore) })
+	column(c, open, func(x tr) *string { return nullText(x.Ticket.Supersedes) })
 	b.Queue(`INSERT INTO calls
 		(ticket_id, upstream, method, path, query, headers, body, digest, on_behalf_of, justification, metadata,
-		 callback_url, callback_events, plan)
+		 callback_url, callback_events, plan, not_before, supersedes)
 		SELECT id, upstream, method, path, query, headers, body, digest, on_behalf_of, justification, metadata,
-		 callback_url, string_to_array(callback_events, ','), plan
+		 callback_url, string_to_array(callback_events, ','), plan, not_before, supersedes
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bytea[], $8::text[],
-		 $9::text[], $10::text[], $11::jsonb[], $12::text[], $13::text[], $14::jsonb[])
+		 $9::text[], $10::text[], $11::jsonb[], $12::text[], $13::text[], $14::jsonb[], $15::timestamptz[], $16::text[])
 		AS u(id, upstream, method, path, query, headers, body, digest, on_behalf_of, justification, metadata,
-		 callback_url, callback_events, plan)`, c.args...)
+		 callback_url, callback_events, plan, not_before, supersedes)`, c.args...)
 }
 
 func queueEvents(b *pgx.Batch, entries []audit.Entry) {

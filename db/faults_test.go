@@ -55,6 +55,7 @@ DECLARE t text;
 BEGIN
 	FOREACH t IN ARRAY ARRAY['tickets', 'calls', 'audit_events', 'decisions', 'results', 'idempotency_keys', 'deliveries', 'delivery_attempts'] LOOP
 		EXECUTE format('CREATE TRIGGER fault BEFORE INSERT OR UPDATE ON %I FOR EACH ROW EXECUTE FUNCTION faults.fire(''statement'')', t);
+		EXECUTE format('CREATE TRIGGER fault_in_update BEFORE UPDATE ON %I FOR EACH ROW EXECUTE FUNCTION faults.fire(''update'')', t);
 		EXECUTE format('CREATE CONSTRAINT TRIGGER fault_at_commit AFTER INSERT OR UPDATE ON %I DEFERRABLE INITIALLY DEFERRED
 			FOR EACH ROW EXECUTE FUNCTION faults.fire(''commit'')', t);
 	END LOOP;
@@ -68,7 +69,7 @@ func sabotage(t *testing.T, url string) saboteur {
 }
 
 // arm sets off how ("raise", "terminate", "twice") in a table at a moment ("statement",
-// "commit"), disarm nothing any more.
+// "update", "commit"), disarm nothing any more.
 func (s saboteur) arm(t *testing.T, table, moment, how string) {
 	t.Helper()
 	exec(t, s.conn, `INSERT INTO faults.armed VALUES ($1, $2, $3)`, table, moment, how)
@@ -129,8 +130,10 @@ func (h *hook) set(f func(ctx context.Context, tx pgx.Tx) error) {
 	h.f = f
 }
 
-// verb is one of the domain's verbs and how a ticket comes to where it applies.
+// verb is one of the domain's verbs and how a ticket comes to where it applies: what is
+// special about its submission, and the verbs before it.
 type verb struct {
+	with  func(t *testing.T, s *db.Store, r *db.SubmitRequest)
 	after []string
 	do    db.Decide
 }
@@ -171,11 +174,20 @@ var verbs = map[string]verb{
 	"Cancel": {do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		return x.Cancel(approvals.Actor{Kind: approvals.ActorCaller, Name: "payroll-bot", Via: "api"}, "no longer needed", now)
 	}},
+	"Release": {with: scheduled, after: []string{"Decide"}, do: func(x approvals.Ticket, _ time.Time) (approvals.Transition, error) {
+		return x.Release(x.NotBefore)
+	}},
+	"Supersede": {with: replaced, do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		return x.Supersede(approvals.Actor{Kind: approvals.ActorCaller, Name: "payroll-bot", Via: "api"}, x.Metadata["by"], now)
+	}},
+	"Reassess": {do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		return x.Reassess(approvals.Directory{}, now)
+	}},
 	"Claim": {after: []string{"Decide"}, do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return x.Claim("w1", directory, now)
+		return x.Claim("w1", directory, x.Plan, now)
 	}},
 	"BeginExecution": {after: []string{"Decide", "Claim"}, do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return x.BeginExecution(x.Epoch, "w1", x.Binding("u").Digest(), directory, now)
+		return x.BeginExecution(x.Epoch, "w1", x.Binding("u").Digest(), directory, x.Plan, now)
 	}},
 	"FinishExecution": {after: []string{"Decide", "Claim", "BeginExecution"}, do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		return x.FinishExecution(x.Epoch, "w1", approvals.Outcome{Kind: approvals.Answered, Success: true, Result: &approvals.Result{
@@ -199,6 +211,22 @@ var verbs = map[string]verb{
 	}},
 }
 
+// scheduled calls may be made in a minute.
+func scheduled(t *testing.T, s *db.Store, r *db.SubmitRequest) {
+	t.Helper()
+	probe, err := s.Submit(t.Context(), request(t, eventful())) // the database's clock
+	require.NoError(t, err)
+	r.Submission.NotBefore = probe.Ticket.CreatedAt.Add(time.Minute)
+}
+
+// replaced tickets know another one that exists.
+func replaced(t *testing.T, s *db.Store, r *db.SubmitRequest) {
+	t.Helper()
+	other, err := s.Submit(t.Context(), request(t, eventful()))
+	require.NoError(t, err)
+	r.Submission.Metadata = map[string]string{"by": other.Ticket.ID}
+}
+
 func person(name string) approvals.Actor {
 	return approvals.Actor{Kind: approvals.ActorPerson, Name: name, Via: "slack", Ref: "T0TEAM/U0" + name}
 }
@@ -206,7 +234,11 @@ func person(name string) approvals.Actor {
 // prepare opens a ticket and brings it to where a verb applies.
 func prepare(t *testing.T, s *db.Store, v verb) string {
 	t.Helper()
-	res, err := s.Submit(t.Context(), request(t, eventful()))
+	req := request(t, eventful())
+	if v.with != nil {
+		v.with(t, s, &req)
+	}
+	res, err := s.Submit(t.Context(), req)
 	require.NoError(t, err)
 	for _, name := range v.after {
 		_, err := s.Advance(t.Context(), db.Ref{ID: res.Ticket.ID}, verbs[name].do)

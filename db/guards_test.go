@@ -133,6 +133,8 @@ func TestNoVersionCommitsWithoutItsEvent(t *testing.T) {
 		refusedAtCommit(t, conn, "version_has_its_event", `INSERT INTO tickets SELECT (jsonb_populate_record(t, '{"id": "tkt_00000000000000000000000000"}')).* FROM tickets t`)
 		refusedAtCommit(t, conn, "decisions_ticket_id_seq_fkey",
 			`INSERT INTO decisions VALUES ('`+id+`', 'ana', 99, 0, 'approve', '', '', '{}', '', '', '', now())`)
+		require.Equal(t, "tickets_superseded_by_fkey", refused(t, conn, foreignKeyViolation,
+			step+`, state = 'cancelled', finished_at = now(), wake_at = NULL, superseded_by = 'tkt_00000000000000000000000000'`))
 		refusedAtCommit(t, conn, "idempotency_keys_ticket_id_fkey",
 			`INSERT INTO idempotency_keys VALUES ('payroll-bot', 'r', 'k', decode(repeat('00', 32), 'hex'), 'tkt_00000000000000000000000000', now())`)
 		require.Equal(t, before, contents(t, superuser(t, f.url)))
@@ -149,10 +151,36 @@ func TestAPersonDecidesOnce(t *testing.T) {
 	require.NoError(t, err)
 	_, err = f.decide(t, id, "ana", approvals.Deny)
 	require.Equal(t, approvals.CodeAlreadyDecided, approvals.ErrorCode(err), "by the domain")
+	const again = `INSERT INTO decisions (ticket_id, person, in_place_of, seq, stage, verdict, comment, digest, groups, via, ref, message_ts, at)
+		SELECT ticket_id, $2, $3, $4, $5, $6, 'why', digest, '{}', '', '', '', now() FROM decisions WHERE ticket_id = $1`
 	for _, conn := range sessions(t, f.url) {
-		constraint := refused(t, conn, uniqueViolation, `INSERT INTO decisions SELECT ticket_id, person, seq, 1, 'deny', '', digest, '{}', '', '', '', now()
-			FROM decisions WHERE ticket_id = $1`, id)
-		require.Equal(t, "decisions_pkey", constraint)
+		for _, vote := range []struct {
+			person, inPlaceOf string
+			seq, stage        int
+			verdict           approvals.Verdict
+			constraint        string // "" for none: whether a stage more is a vote more, the plan says
+		}{
+			{"ana", "", 3, 0, approvals.Deny, "decisions_one_vote_a_person"},
+			{"ana", "bo", 3, 0, approvals.Approve, "decisions_one_vote_a_person"},
+			{"bo", "ana", 3, 0, approvals.Approve, "decisions_one_vote_a_place"},
+			{"bo", "", 2, 0, approvals.Approve, "decisions_pkey"},
+			{"bo", "chen", 3, 0, approvals.Approve, ""},
+			{"ana", "", 3, 1, approvals.Deny, ""},
+			{"ana", "", 3, 0, approvals.GlassBroken, ""},
+		} {
+			tx, err := conn.Begin(t.Context())
+			require.NoError(t, err)
+			_, err = tx.Exec(t.Context(), again, id, vote.person, vote.inPlaceOf, vote.seq, vote.stage, vote.verdict)
+			require.NoError(t, tx.Rollback(t.Context()))
+			if vote.constraint == "" {
+				require.NoError(t, err, "%+v", vote)
+				continue
+			}
+			var pg *pgconn.PgError
+			require.True(t, errors.As(err, &pg), "%+v: %v", vote, err)
+			require.Equal(t, uniqueViolation, pg.Code, "%+v: %v", vote, err)
+			require.Equal(t, vote.constraint, pg.ConstraintName, "%+v", vote)
+		}
 	}
 }
 
@@ -236,6 +264,20 @@ var broken = map[string]map[string]any{
 	"question_is_open":             {"state": "needs_info"},
 	"claim_is_in_force":            {"claimed_by": "w1", "epoch": 1},
 	"answer_is_final":              {"result": map[string]any{}},
+
+	"tickets_paused_hours_us_check": {"paused_hours_us": -1},
+	"tickets_questions_check":       {"questions": -1},
+	"stalled_is_open":               with(approvedRow, "stalled", map[string]any{}),
+	"superseded_is_cancelled":       {"superseded_by": "the template"},
+	"superseded_by_another":         {"state": "cancelled", "finished_at": sometime, "wake_at": nil, "superseded_by": "itself"},
+}
+
+// brokenVotes is the same for decisions.
+var brokenVotes = map[string]map[string]any{
+	"decisions_stage_check":       {"stage": -1},
+	"decisions_verdict_check":     {"verdict": "abstain"},
+	"decisions_in_place_of_check": {"in_place_of": "chen"},
+	"glass_is_broken_in_the_open": {"verdict": "break_glass", "comment": ""},
 }
 
 const sometime = "2026-01-01T00:00:00Z"
@@ -251,40 +293,60 @@ func with(columns map[string]any, more ...any) map[string]any {
 	return out
 }
 
-func TestEachCheckOnTicketsRefusesWhatItAloneForbids(t *testing.T) {
+func TestEachCheckRefusesWhatItAloneForbids(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	f.submit(t, plan(stage(1)))
+	template := f.submit(t, plan(stage(2))).ID
+	_, err := f.decide(t, template, "ana", approvals.Approve)
+	require.NoError(t, err)
 	conn := superuser(t, f.url)
-	rows, err := conn.Query(t.Context(), `SELECT conname FROM pg_constraint WHERE conrelid = 'tickets'::regclass AND contype = 'c'`)
-	require.NoError(t, err)
-	checks, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(t, err)
-	require.ElementsMatch(t, checks, slices.Collect(maps.Keys(broken)), "every CHECK has its case")
-
-	const insert = `INSERT INTO tickets SELECT (jsonb_populate_record(t, $1::jsonb)).* FROM tickets t`
-	for _, check := range checks {
-		id, err := uuid.NewV7()
+	for table, broken := range map[string]map[string]map[string]any{"tickets": broken, "decisions": brokenVotes} {
+		rows, err := conn.Query(t.Context(), `SELECT conname FROM pg_constraint WHERE conrelid = $1::text::regclass AND contype = 'c'`, table)
 		require.NoError(t, err)
-		columns, err := json.Marshal(with(map[string]any{"id": approvals.TicketID(id)}, pairs(broken[check])...))
+		checks, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		require.NoError(t, err)
-		require.Equal(t, check, refused(t, conn, checkViolation, insert, string(columns)), "%s", columns)
-
-		tx, err := conn.Begin(t.Context())
-		require.NoError(t, err)
-		_, err = tx.Exec(t.Context(), `ALTER TABLE tickets DROP CONSTRAINT `+check)
-		require.NoError(t, err)
-		_, err = tx.Exec(t.Context(), insert, string(columns))
-		require.NoError(t, err, "%s is the only one broken by %s", check, columns)
-		require.NoError(t, tx.Rollback(t.Context()))
+		require.ElementsMatch(t, checks, slices.Collect(maps.Keys(broken)), "every CHECK on %s has its case", table)
+		for _, check := range checks {
+			onlyBreaks(t, conn, table, check, another(t, table, template, broken[check]))
+		}
 	}
+	both := another(t, "decisions", template, map[string]any{"verdict": "break_glass", "in_place_of": "bo"})
+	onlyBreaks(t, conn, "decisions", "glass_is_broken_in_the_open", both)
 }
 
-func pairs(m map[string]any) (out []any) {
-	for k, v := range m {
-		out = append(out, k, v)
+// another makes a row of a table like the one there is, with keys of its own.
+func another(t *testing.T, table, template string, columns map[string]any) string {
+	t.Helper()
+	id, err := uuid.NewV7()
+	require.NoError(t, err)
+	own := map[string]any{"id": approvals.TicketID(id)}
+	if table == "decisions" {
+		own = map[string]any{"person": "chen", "seq": 1}
 	}
-	return out
+	names := map[any]any{"the template": template, "itself": own["id"]}
+	for k, v := range columns {
+		own[k] = v
+		if name, ok := v.(string); ok && names[name] != nil {
+			own[k] = names[name]
+		}
+	}
+	out, err := json.Marshal(own)
+	require.NoError(t, err)
+	return string(out)
+}
+
+// onlyBreaks asserts that a CHECK refuses a row, and that nothing else does.
+func onlyBreaks(t *testing.T, conn *pgx.Conn, table, check, columns string) {
+	t.Helper()
+	insert := `INSERT INTO ` + table + ` SELECT (jsonb_populate_record(t, $1::jsonb)).* FROM ` + table + ` t`
+	require.Equal(t, check, refused(t, conn, checkViolation, insert, columns), "%s", columns)
+	tx, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `ALTER TABLE `+table+` DROP CONSTRAINT `+check)
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), insert, columns)
+	require.NoError(t, err, "%s is the only one broken by %s", check, columns)
+	require.NoError(t, tx.Rollback(t.Context()))
 }
 
 // words reads the list of a CHECK (column IN (…)).
@@ -314,7 +376,7 @@ func TestTheDatabaseKnowsTheWordsOfTheDomain(t *testing.T) {
 	require.ElementsMatch(t, texts(approvals.States()...), words(t, conn, "tickets", "tickets_state_check"))
 	require.ElementsMatch(t, texts(approvals.CallbackStates()...), words(t, conn, "tickets", "tickets_callback_state_check"))
 	require.ElementsMatch(t, texts(approvals.EventTypes()...), words(t, conn, "audit_events", "audit_events_type_check"))
-	require.ElementsMatch(t, texts(approvals.Approve, approvals.Deny), words(t, conn, "decisions", "decisions_verdict_check"))
+	require.ElementsMatch(t, texts(approvals.Verdicts()...), words(t, conn, "decisions", "decisions_verdict_check"))
 	require.ElementsMatch(t, texts(approvals.CallbackPending, approvals.CallbackDelivered, approvals.CallbackExhausted),
 		words(t, conn, "deliveries", "deliveries_state_check"))
 	final := slices.DeleteFunc(approvals.States(), func(s approvals.State) bool { return !s.Final() })
@@ -353,6 +415,7 @@ var privileges = []string{
 	"countersign_app: USAGE on schema public",
 	"PUBLIC: USAGE on schema public",
 	"PUBLIC: CONNECT TEMPORARY on database",
+	"PUBLIC: EXECUTE on guard_supersedes",
 	"PUBLIC: EXECUTE on guard_ticket",
 	"PUBLIC: EXECUTE on refuse_change",
 	"PUBLIC: EXECUTE on river_job_state_in_bitmask",

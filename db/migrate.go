@@ -51,6 +51,9 @@ func MigrateTo(ctx context.Context, url string, version int) (from, to int, err 
 		err = m.Migrate(uint(version))
 	}
 	if err != nil && !errors.Is(err, migrate.ErrNoChange) {
+		if version < from {
+			unmark(m)
+		}
 		return from, from, fmt.Errorf("migrate from %d to %d: %w", from, version, brief(err))
 	}
 	to, err = current(m)
@@ -97,8 +100,17 @@ func brief(err error) error {
 	return err
 }
 
+// unmark takes back the mark of a failed step down, which is one transaction and has
+// changed nothing: it may have been refused for what the schema before cannot hold.
+func unmark(m *migrate.Migrate) {
+	if below, dirty, err := m.Version(); err == nil && dirty {
+		_ = m.Force(int(below) + 1) // where this fails, the mark stays and is told of
+	}
+}
+
 // remedy is the statement that takes back the mark of a failed step up. Postgres runs a
-// step as one transaction; only the mark is outside it.
+// step as one transaction, with only the mark outside it; one that consists of several is
+// written so that it can be run again.
 func remedy(version int) string {
 	if version <= 1 {
 		return "DELETE FROM schema_migrations"
@@ -115,7 +127,7 @@ func current(m *migrate.Migrate) (int, error) {
 		return 0, fmt.Errorf("read schema version: %w", err)
 	case dirty:
 		return 0, fmt.Errorf("the schema is marked dirty at version %d: that migration failed. A failed migration leaves "+
-			"nothing behind, so once its cause is gone, run %q and migrate again", version, remedy(int(version)))
+			"nothing behind that it could not take up again, so once its cause is gone, run %q and migrate again", version, remedy(int(version)))
 	}
 	return int(version), nil
 }

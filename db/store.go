@@ -33,8 +33,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Committers is how many transactions of submits run at once; 0 means 2.
 	Committers int
-	// Queue is how many submits may wait for a committer; 0 means 1024. A submit that
-	// finds it full is answered ErrOverloaded.
+	// Queue is how many submits may wait for a committer, and how many that supersede a
+	// ticket for that one; 0 means 1024. A submit that finds it full is answered
+	// ErrOverloaded.
 	Queue int
 }
 
@@ -45,7 +46,8 @@ type Store struct {
 	publicURL string
 	log       *slog.Logger
 	submits   chan *submitting
-	door      sync.RWMutex // guards closed and, with it, who may still send to submits
+	alone     chan struct{} // a place for each submit that is committed by itself
+	door      sync.RWMutex  // guards closed and, with it, who may still send to submits
 	closed    bool
 	inFlight  sync.Map // keys being committed by this process
 	watch     *watch
@@ -70,7 +72,7 @@ func New(c Config) (*Store, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Store{
 		pool: c.Pool, outbox: c.Outbox, publicURL: c.PublicURL, log: c.Logger,
-		submits: make(chan *submitting, c.Queue), watch: newWatch(), stop: stop,
+		submits: make(chan *submitting, c.Queue), alone: make(chan struct{}, c.Queue), watch: newWatch(), stop: stop,
 	}
 	for range c.Committers {
 		s.running.Go(func() { s.commitSubmits(ctx) })
@@ -147,7 +149,7 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, before approvals.Ticket, h
 		return err
 	}
 	b := &pgx.Batch{}
-	queueUpdate(b, before.Version, tr.Ticket, entries[len(entries)-1].Hash)
+	queueUpdate(b, before, tr.Ticket, entries[len(entries)-1].Hash)
 	for _, entry := range entries {
 		queueEvent(b, entry)
 		queueProjections(b, entry.Event, tr.Result)

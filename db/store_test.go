@@ -120,10 +120,10 @@ func TestAWholeLifeIsReplayedFromItsEvents(t *testing.T) {
 		require.NoError(t, err)
 	}
 	advance(func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return x.Claim("w1", directory, now)
+		return x.Claim("w1", directory, x.Plan, now)
 	})
 	advance(func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return x.BeginExecution(1, "w1", x.Binding("u").Digest(), directory, now)
+		return x.BeginExecution(1, "w1", x.Binding("u").Digest(), directory, x.Plan, now)
 	})
 	result := &approvals.Result{
 		ResultSummary: approvals.ResultSummary{Status: 200, Size: 2, Digest: "d", DurationMS: 3, ExecutedAt: time.Now().UTC().Truncate(time.Microsecond)}, //nolint:forbidigo // any time will do

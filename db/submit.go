@@ -64,8 +64,12 @@ type submitting struct {
 // bad one harms nobody else. Once it is queued, a submit is carried out even if ctx ends;
 // its key makes asking again safe.
 //
-// Errors: an *approvals.Error when the domain refuses; ErrKeyReused, ErrKeyInProgress,
-// ErrOverloaded, ErrUnavailable.
+// A submission that supersedes a ticket closes that one in the same transaction, or, when
+// that ticket refuses, opens none and does not use up its key.
+//
+// Errors: an *approvals.Error when the domain refuses, CodeNotFound when the ticket to be
+// superseded is not there for this caller; ErrKeyReused, ErrKeyInProgress, ErrOverloaded,
+// ErrUnavailable.
 func (s *Store) Submit(ctx context.Context, req SubmitRequest) (SubmitResult, error) {
 	// The domain's answer does not depend on the hour, so a refusal costs no round trip
 	// and does not use up the key.
@@ -78,7 +82,7 @@ func (s *Store) Submit(ctx context.Context, req SubmitRequest) (SubmitResult, er
 		return SubmitResult{}, ErrKeyInProgress
 	}
 	p := &submitting{req: req, call: accepted, ready: make(chan struct{})}
-	if err := s.enqueue(p); err != nil {
+	if err := s.enqueue(ctx, p); err != nil {
 		s.inFlight.Delete(id)
 		return SubmitResult{}, err
 	}
@@ -92,11 +96,14 @@ func (s *Store) Submit(ctx context.Context, req SubmitRequest) (SubmitResult, er
 
 // enqueue hands a submit to the committers. Under the lock, so that none slips into the
 // queue after Close has let the committers go.
-func (s *Store) enqueue(p *submitting) error {
+func (s *Store) enqueue(ctx context.Context, p *submitting) error {
 	s.door.RLock()
 	defer s.door.RUnlock()
 	if s.closed {
 		return fmt.Errorf("%w: the store is closed", ErrUnavailable)
+	}
+	if p.req.Submission.Supersedes != "" {
+		return s.commitAlone(ctx, p)
 	}
 	select {
 	case s.submits <- p:
@@ -143,7 +150,12 @@ func (s *Store) gather(first *submitting) []*submitting {
 func (s *Store) commit(ctx context.Context, batch []*submitting) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
-	err := retry(ctx, func() error { return s.commitTogether(ctx, batch) })
+	err := retry(ctx, func() error {
+		if batch[0].req.Submission.Supersedes != "" {
+			return s.commitSuperseding(ctx, batch[0])
+		}
+		return s.commitTogether(ctx, batch)
+	})
 	switch {
 	case err == nil:
 	case len(batch) > 1 && !unavailable(err):
@@ -161,6 +173,9 @@ func (s *Store) commit(ctx context.Context, batch []*submitting) {
 	for _, p := range batch {
 		if p.err == nil && !p.res.Replayed {
 			s.watch.changed(p.res.Ticket.ID)
+			if old := p.res.Ticket.Supersedes; old != "" {
+				s.watch.changed(old)
+			}
 		}
 		s.inFlight.Delete([3]string{p.req.Submission.Caller, p.req.Key.Route, p.req.Key.Key})
 		close(p.ready)

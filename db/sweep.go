@@ -106,16 +106,39 @@ func (s *Store) Due(ctx context.Context, limit int) ([]approvals.Ticket, error) 
 	return out, classify(err)
 }
 
+// Open lists tickets that approvers may still decide, whole, in the order of their ids and
+// beginning after the one given; "" is the start. They hold the bodies of their calls, so
+// limit bounds the memory: a megabyte each by default.
+func (s *Store) Open(ctx context.Context, after string, limit int) ([]approvals.Ticket, error) {
+	// Whoever is open has a timer, and there is an index of timers. Chosen before their
+	// calls are read, which are wide.
+	rows, err := s.pool.Query(ctx, `SELECT`+fullColumns+` FROM (
+			SELECT * FROM tickets WHERE wake_at IS NOT NULL AND state IN ('pending', 'needs_info') AND id > $1 ORDER BY id LIMIT $2) t
+		JOIN calls c ON c.ticket_id = t.id ORDER BY t.id`, after, limit)
+	if err != nil {
+		return nil, classify(fmt.Errorf("list open tickets: %w", err))
+	}
+	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (approvals.Ticket, error) {
+		t, _, err := scanFull(r)
+		return t, err
+	})
+	return out, classify(err)
+}
+
 // Overdue lists tickets whose timer should have fired longer than grace ago.
 func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]string, error) {
 	return s.ids(ctx, `SELECT id FROM tickets WHERE wake_at < clock_timestamp() - $1::interval ORDER BY wake_at LIMIT $2`, grace, limit)
 }
 
 // Unstarted lists tickets that have been ready to execute, and unclaimed, for longer
-// than grace without a job that would start them.
+// than grace without a job that would start them. Those that wait for their hour are not
+// ready: it is a timer, and Overdue tells of one that is late.
 func (s *Store) Unstarted(ctx context.Context, grace time.Duration, limit int) ([]string, error) {
-	return s.ids(ctx, `SELECT id FROM tickets t WHERE state IN ('approved', 'executing') AND claimed_by IS NULL
-		AND updated_at < clock_timestamp() - $1::interval AND NOT EXISTS (
+	return s.ids(ctx, `SELECT id FROM tickets t JOIN calls c ON c.ticket_id = t.id
+		WHERE state IN ('approved', 'executing') AND claimed_by IS NULL
+		AND updated_at < clock_timestamp() - $1::interval
+		AND NOT (state = 'approved' AND released_at IS NULL AND not_before IS NOT NULL AND not_before > approved_at)
+		AND NOT EXISTS (
 			SELECT 1 FROM river_job j WHERE j.kind = 'execute' AND j.args->>'ticket_id' = t.id
 			AND j.state IN ('available', 'scheduled', 'retryable', 'running'))
 		ORDER BY updated_at LIMIT $2`, grace, limit)

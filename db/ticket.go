@@ -16,15 +16,15 @@ import (
 // ticketColumns is the whole of a ticket in one row: state, call and decisions.
 const ticketColumns = `
 	t.id, t.version, t.state, t.caller, t.created_at, t.updated_at, t.expires_at, t.stage, t.stage_since, t.paused_us,
-	t.tiers, t.reminders, t.wake_at, t.question, t.approved_at, t.execute_by, t.epoch, t.claimed_by,
-	t.execution_started_at, t.finished_at, t.cancel_requested_at, t.result, t.problem, t.callback_state,
-	t.callback_seq, t.refusals, t.head_hash,
+	t.paused_hours_us, t.tiers, t.reminders, t.wake_at, t.question, t.questions, t.stalled, t.approved_at, t.execute_by,
+	t.released_at, t.epoch, t.claimed_by, t.execution_started_at, t.finished_at, t.cancel_requested_at, t.superseded_by,
+	t.result, t.problem, t.callback_state, t.callback_seq, t.refusals, t.head_hash,
 	c.upstream, c.method, c.path, c.query, c.digest, c.on_behalf_of, c.justification, c.metadata, c.callback_url,
-	c.callback_events, c.plan`
+	c.callback_events, c.not_before, c.supersedes, coalesce(t.amended_plan, c.plan)`
 
 const fullColumns = ticketColumns + `, c.headers, c.body,
 	coalesce((SELECT json_agg(json_build_object(
-		'person', d.person, 'verdict', d.verdict, 'stage', d.stage, 'comment', d.comment, 'digest', d.digest,
+		'person', d.person, 'for', d.in_place_of, 'verdict', d.verdict, 'stage', d.stage, 'comment', d.comment, 'digest', d.digest,
 		'at', d.at, 'groups', d.groups, 'via', d.via, 'ref', d.ref, 'message_ts', d.message_ts) ORDER BY d.seq)
 		FROM decisions d WHERE d.ticket_id = t.id), '[]')`
 
@@ -32,43 +32,46 @@ const fromTickets = ` FROM tickets t JOIN calls c ON c.ticket_id = t.id `
 
 // row collects what a scan needs besides the ticket itself.
 type row struct {
-	t           approvals.Ticket
-	head        []byte
-	pausedUS    int64
-	claimedBy   *string
-	callbackURL *string
-	events      []approvals.EventType
-	times       [7]*time.Time
+	t                   approvals.Ticket
+	head                []byte
+	paused, pausedHours int64 // in microseconds
+	callbackURL         *string
+	events              []approvals.EventType
+	times               [8]*time.Time
+	texts               [3]*string
 }
 
 func (r *row) targets() []any {
 	t := &r.t
 	return []any{
-		&t.ID, &t.Version, &t.State, &t.Caller, &t.CreatedAt, &t.UpdatedAt, &t.ExpiresAt, &t.Stage, &t.StageSince,
-		&r.pausedUS, &t.Tiers, &t.Reminders, &r.times[0], &t.Question, &r.times[1], &r.times[2], &t.Epoch,
-		&r.claimedBy, &r.times[3], &r.times[4], &r.times[5], &t.Result, &t.Problem, &t.CallbackState, &t.CallbackSeq,
-		&t.Refusals, &r.head,
+		&t.ID, &t.Version, &t.State, &t.Caller, &t.CreatedAt, &t.UpdatedAt, &t.ExpiresAt, &t.Stage, &t.StageSince, &r.paused,
+		&r.pausedHours, &t.Tiers, &t.Reminders, &r.times[0], &t.Question, &t.Questions, &t.Stalled, &r.times[1], &r.times[2],
+		&r.times[3], &t.Epoch, &r.texts[0], &r.times[4], &r.times[5], &r.times[6], &r.texts[1],
+		&t.Result, &t.Problem, &t.CallbackState, &t.CallbackSeq, &t.Refusals, &r.head,
 		&t.Call.Upstream, &t.Call.Method, &t.Call.Path, &t.Call.Query, &t.Digest, &t.OnBehalfOf, &t.Justification,
-		&t.Metadata, &r.callbackURL, &r.events, &t.Plan,
+		&t.Metadata, &r.callbackURL, &r.events, &r.times[7], &r.texts[2], &t.Plan,
 	}
 }
 
 // ticket finishes what the scan began: nulls become zero values, times become UTC.
 func (r *row) ticket() approvals.Ticket {
 	t := r.t
-	t.Paused = time.Duration(r.pausedUS) * time.Microsecond
+	t.Paused, t.PausedHours = time.Duration(r.paused)*time.Microsecond, time.Duration(r.pausedHours)*time.Microsecond
 	for i, to := range []*time.Time{
-		&t.WakeAt, &t.ApprovedAt, &t.ExecuteBy, &t.ExecutionStartedAt, &t.FinishedAt, &t.CancelRequestedAt,
+		&t.WakeAt, &t.ApprovedAt, &t.ExecuteBy, &t.ReleasedAt, &t.ExecutionStartedAt, &t.FinishedAt, &t.CancelRequestedAt,
+		&t.NotBefore,
 	} {
 		if r.times[i] != nil {
 			*to = r.times[i].UTC()
 		}
 	}
+	for i, to := range []*string{&t.Worker, &t.SupersededBy, &t.Supersedes} {
+		if r.texts[i] != nil {
+			*to = *r.texts[i]
+		}
+	}
 	t.CreatedAt, t.UpdatedAt = t.CreatedAt.UTC(), t.UpdatedAt.UTC()
 	t.ExpiresAt, t.StageSince = t.ExpiresAt.UTC(), t.StageSince.UTC()
-	if r.claimedBy != nil {
-		t.Worker = *r.claimedBy
-	}
 	if len(t.Metadata) == 0 {
 		t.Metadata = nil
 	}
@@ -80,6 +83,9 @@ func (r *row) ticket() approvals.Ticket {
 	}
 	for i := range t.Decisions {
 		t.Decisions[i].At = t.Decisions[i].At.UTC()
+		if len(t.Decisions[i].Groups) == 0 {
+			t.Decisions[i].Groups = nil
+		}
 	}
 	if len(t.Decisions) == 0 {
 		t.Decisions = nil
@@ -123,22 +129,35 @@ func lock(ctx context.Context, tx pgx.Tx, ref Ref) (approvals.Ticket, audit.Hash
 	return t, head, now.UTC(), nil
 }
 
-func queueUpdate(b *pgx.Batch, version int64, t approvals.Ticket, head audit.Hash) {
+// queueUpdate writes the ticket as it is now, if it still has the version it had before.
+func queueUpdate(b *pgx.Batch, before, t approvals.Ticket, head audit.Hash) {
 	b.Queue(`UPDATE tickets SET version = $3, state = $4, updated_at = $5, stage = $6, stage_since = $7, paused_us = $8,
 		tiers = $9, reminders = $10, wake_at = $11, question = $12, approved_at = $13, execute_by = $14, epoch = $15,
 		claimed_by = $16, execution_started_at = $17, finished_at = $18, cancel_requested_at = $19, result = $20,
-		problem = $21, callback_state = $22, callback_seq = $23, refusals = $24, head_hash = $25
+		problem = $21, callback_state = $22, callback_seq = $23, refusals = $24, head_hash = $25, paused_hours_us = $26,
+		questions = $27, stalled = $28, released_at = $29, superseded_by = $30, amended_plan = coalesce($31, amended_plan)
 		WHERE id = $1 AND version = $2`,
-		t.ID, version, t.Version, t.State, t.UpdatedAt, t.Stage, t.StageSince, t.Paused.Microseconds(),
+		t.ID, before.Version, t.Version, t.State, t.UpdatedAt, t.Stage, t.StageSince, t.Paused.Microseconds(),
 		t.Tiers, t.Reminders, null(t.WakeAt), optionalJSON(t.Question), null(t.ApprovedAt), null(t.ExecuteBy), t.Epoch,
 		nullText(t.Worker), null(t.ExecutionStartedAt), null(t.FinishedAt), null(t.CancelRequestedAt), optionalJSON(t.Result),
-		optionalJSON(t.Problem), t.CallbackState, t.CallbackSeq, t.Refusals, head[:],
+		optionalJSON(t.Problem), t.CallbackState, t.CallbackSeq, t.Refusals, head[:], t.PausedHours.Microseconds(),
+		t.Questions, optionalJSON(t.Stalled), null(t.ReleasedAt), nullText(t.SupersededBy), amended(before.Plan, t.Plan),
 	).Exec(func(tag pgconn.CommandTag) error {
 		if tag.RowsAffected() != 1 {
 			return errVersion
 		}
 		return nil
 	})
+}
+
+// amended is the plan after a change, when the change was to the plan, and null when it
+// was not: every other update leaves that column where it lies. A roster only ever grows,
+// and stages are only ever added by a further round.
+func amended(before, after approvals.Plan) *string {
+	if after.Round == before.Round && len(after.Roster) == len(before.Roster) {
+		return nil
+	}
+	return optionalJSON(&after)
 }
 
 func queueEvent(b *pgx.Batch, entry audit.Entry) {
@@ -154,9 +173,9 @@ func queueEvent(b *pgx.Batch, entry audit.Entry) {
 func queueProjections(b *pgx.Batch, e approvals.Event, result *approvals.Result) {
 	if d := e.Data.Decision; d != nil {
 		b.Queue(`INSERT INTO decisions
-			(ticket_id, person, seq, stage, verdict, comment, digest, groups, via, ref, message_ts, at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-			e.TicketID, d.Person, e.Seq, d.Stage, d.Verdict, d.Comment, d.Digest, d.Groups, d.Via, d.Ref, d.MessageTS, d.At)
+			(ticket_id, person, seq, stage, verdict, comment, digest, groups, via, ref, message_ts, at, in_place_of)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+			e.TicketID, d.Person, e.Seq, d.Stage, d.Verdict, d.Comment, d.Digest, list(d.Groups), d.Via, d.Ref, d.MessageTS, d.At, d.For)
 	}
 	if r := e.Data.Result; r != nil && result != nil {
 		b.Queue(`INSERT INTO results
@@ -225,6 +244,13 @@ func nullText(s string) *string {
 		return nil
 	}
 	return &s
+}
+
+func list(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
 }
 
 func headers(h []approvals.Header) []approvals.Header {

@@ -14,6 +14,7 @@ const (
 	kindRemind     = "remind"
 	kindEscalate   = "escalate"
 	kindExpire     = "expire"
+	kindRelease    = "release"
 	kindExecute    = "execute"
 	kindDeliver    = "deliver"
 )
@@ -48,6 +49,11 @@ type ExpireArgs struct {
 	TicketID string `json:"ticket_id"`
 }
 
+// ReleaseArgs wakes an approved ticket when its call may be made.
+type ReleaseArgs struct {
+	TicketID string `json:"ticket_id"`
+}
+
 // ExecuteArgs asks to make the upstream call of an approved ticket.
 type ExecuteArgs struct {
 	TicketID string `json:"ticket_id"`
@@ -75,6 +81,9 @@ func (EscalateArgs) Kind() string { return kindEscalate }
 func (ExpireArgs) Kind() string { return kindExpire }
 
 // Kind names the job and its queue.
+func (ReleaseArgs) Kind() string { return kindRelease }
+
+// Kind names the job and its queue.
 func (ExecuteArgs) Kind() string { return kindExecute }
 
 // Kind names the job and its queue.
@@ -97,6 +106,9 @@ func (EscalateArgs) InsertOpts() river.InsertOpts { return opts(kindEscalate, 12
 
 // InsertOpts says where the job goes and how often it is tried.
 func (ExpireArgs) InsertOpts() river.InsertOpts { return opts(kindExpire, 12) }
+
+// InsertOpts says where the job goes and how often it is tried.
+func (ReleaseArgs) InsertOpts() river.InsertOpts { return opts(kindRelease, 12) }
 
 // InsertOpts says where the job goes and how often it is tried. Trying again is
 // harmless: the claim in the ticket's row refuses a second execution.

@@ -322,3 +322,21 @@ func TestCrashZombie(t *testing.T) {
 		})
 	}
 }
+
+func TestCrashBeforeTheHourOfAScheduledCallLosesNothing(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	first := w.start()
+	x := w.approved(call{after: 1500 * time.Millisecond})
+	require.NoError(t, first.Process.Kill())
+	first.dies()
+	second := w.start()
+	x = w.awaitTold(x.ID, approvals.Succeeded, approvals.CallbackDelivered)
+	w.settled()
+	second.ends()
+	w.report("before the hour", x)
+	require.Equal(t, 1, w.upstream.callsOf(x.ID))
+	require.False(t, x.ExecutionStartedAt.Before(x.NotBefore))
+	w.requireEvents(x.ID, approvals.EventCreated, approvals.EventDecided, approvals.EventApproved, approvals.EventReleased,
+		approvals.EventClaimed, approvals.EventExecuting, approvals.EventSucceeded, approvals.EventCallbackDelivered)
+}

@@ -66,22 +66,16 @@ func (r *Runner) execute(ctx context.Context, args ExecuteArgs) error {
 // executeOnce makes the call at most once: claim, then the door of BeginExecution committed
 // before the socket is dialled, then the call, then what came of it.
 func (r *Runner) executeOnce(ctx context.Context, args ExecuteArgs) error {
-	config := r.c.Policy()
-	dir := config.Directory()
+	var config *policy.Config
 	t, err := r.advance(ctx, args.TicketID, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return t.Claim(r.id, dir, now)
+		config = r.c.Policy() // the one in force once the ticket is locked
+		return t.Claim(r.id, config.Directory(), config.Today(t), now)
 	})
 	if err != nil {
 		return err
 	}
 	crashpoint.Hit("execute.claimed")
-	// An upstream that is missing, or that the policy of today no longer opens, keeps the
-	// empty digest, which no ticket has: the door then refuses with a binding violation,
-	// which is recorded.
-	var upstream policy.Upstream
-	if permitted(config, t) {
-		upstream, _ = config.Upstream(t.Call.Upstream)
-	}
+	upstream, _ := config.Upstream(t.Call.Upstream) // it is there: the claim was let through
 	x := &execution{r: r, id: t.ID, epoch: t.Epoch, upstream: upstream, before: t.ExecutionStartedAt}
 	outcome := x.call(ctx, t.Call)
 	if !x.begun {
@@ -93,31 +87,8 @@ func (r *Runner) executeOnce(ctx context.Context, args ExecuteArgs) error {
 	return err
 }
 
-// permitted reports whether the configuration in force lets the call go ahead as far as it
-// went when it was submitted: its caller is there and may use the upstream, no rule denies
-// it now, and none asks people where none was asked. A change of configuration only ever
-// tightens what is in flight.
-func permitted(config *policy.Config, t approvals.Ticket) bool {
-	caller, ok := config.Caller(t.Caller)
-	if !ok || !config.MayUse(caller, t.Call.Upstream) {
-		return false
-	}
-	switch config.Plan(caller, t.OnBehalfOf, t.Call).Action {
-	case approvals.ActionAllow:
-		return true
-	case approvals.ActionApprove:
-		return t.Plan.Action == approvals.ActionApprove
-	case approvals.ActionDeny:
-	}
-	return false
-}
-
 // call sends the request. Only what provably was not sent is tried again.
 func (x *execution) call(ctx context.Context, call approvals.Call) approvals.Outcome {
-	if x.upstream.Name == "" {
-		_ = x.begin(ctx) // the door refuses and records why
-		return approvals.Outcome{}
-	}
 	up, req := upstreamOf(x.upstream), requestOf(x.id, call)
 	for try := 1; ; try++ {
 		got := x.r.c.Executor.Do(ctx, up, req, func(*http.Request) error { return x.door(ctx) })
@@ -166,13 +137,13 @@ func (x *execution) door(ctx context.Context) error {
 func (x *execution) begin(ctx context.Context) error {
 	deadline, cancel := context.WithTimeout(ctx, beginFor)
 	defer cancel()
-	dir := x.r.c.Policy().Directory()
 	for {
 		_, err := x.r.advance(deadline, x.id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 			if x.tried && x.passed(t) {
 				return approvals.Transition{}, nil
 			}
-			return t.BeginExecution(x.epoch, x.r.id, t.Binding(x.upstream.Digest).Digest(), dir, now)
+			config := x.r.c.Policy() // it may have changed since the claim
+			return t.BeginExecution(x.epoch, x.r.id, x.digest(t, config), config.Directory(), config.Today(t), now)
 		})
 		x.refused = err
 		if !errors.Is(err, db.ErrUnavailable) || deadline.Err() != nil {
@@ -181,6 +152,18 @@ func (x *execution) begin(ctx context.Context) error {
 		x.tried = true
 		wait(deadline, 200*time.Millisecond)
 	}
+}
+
+// digest is that of what is about to be sent. Where the upstream was changed after the
+// claim, what would be sent is out of date: then it is a digest that the ticket does not
+// have, and the door refuses. So does it for an upstream that is gone, whose digest is
+// empty.
+func (x *execution) digest(t approvals.Ticket, config *policy.Config) string {
+	current, _ := config.Upstream(t.Call.Upstream)
+	if now := t.Binding(current.Digest).Digest(); now != t.Digest {
+		return now
+	}
+	return t.Binding(x.upstream.Digest).Digest()
 }
 
 // passed reports whether the ticket is past the door under this very claim. A call in

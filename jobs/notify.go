@@ -3,11 +3,9 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/riverqueue/river"
 
 	"countersign/approvals"
@@ -17,7 +15,7 @@ import (
 )
 
 // notify tells people about one event: a card for a stage that begins, a note in its
-// thread for a reminder or an escalation.
+// thread for what happens to it.
 func (r *Runner) notify(ctx context.Context, args NotifyArgs) error {
 	if r.c.Slack == nil {
 		return nil
@@ -27,13 +25,23 @@ func (r *Runner) notify(ctx context.Context, args NotifyArgs) error {
 		return err
 	}
 	events, err := r.c.Store.Events(ctx, db.Ref{ID: args.TicketID}, args.Seq-1, 1)
-	if err != nil || len(events) == 0 || !t.State.Open() {
-		return err // nobody is asked about a ticket that is decided
+	if err != nil || len(events) == 0 {
+		return err
 	}
-	switch e := events[0]; e.Type { //nolint:exhaustive // the others notify nobody
-	case approvals.EventCreated, approvals.EventStageCompleted, approvals.EventReopened:
+	e := events[0]
+	if e.Type == approvals.EventGlassBroken {
+		return r.announce(ctx, t, e) // whatever has become of the ticket since
+	}
+	if !t.State.Open() {
+		return nil // nobody is asked about a ticket that is decided
+	}
+	switch e.Type { //nolint:exhaustive // the others notify nobody
+	case approvals.EventCreated, approvals.EventStageCompleted:
 		return r.postCard(ctx, t)
-	case approvals.EventReminded, approvals.EventEscalated:
+	case approvals.EventReopened, approvals.EventTightened:
+		return r.askAgain(ctx, t, e)
+	case approvals.EventReminded, approvals.EventEscalated, approvals.EventStalled,
+		approvals.EventQuestionAsked, approvals.EventAnswered:
 		return r.postNote(ctx, t, e)
 	default:
 		return nil
@@ -53,12 +61,15 @@ func (r *Runner) postCard(ctx context.Context, t approvals.Ticket) error {
 	}
 	if card.TS != "" {
 		// Posted before: by a try that may have died before it could look whether the
-		// ticket had moved on meanwhile.
+		// ticket had moved on meanwhile, or when the stage was asked for the first time.
 		return r.updateCard(ctx, UpdateCardArgs{TicketID: t.ID})
 	}
-	ref, err := r.c.Slack.Post(ctx, channel, slack.Card(r.view(t, card)), slack.PostOptions{
-		// The same for every try, so that Slack may recognise a second one.
-		ClientMsgID: uuid.NewSHA1(uuid.NameSpaceURL, []byte(card.Handle)).String(),
+	answered, err := r.answered(ctx, t)
+	if err != nil {
+		return err
+	}
+	ref, err := r.c.Slack.Post(ctx, channel, slack.Card(r.view(t, card, answered)), slack.PostOptions{
+		ClientMsgID: messageID(card.Handle),
 	})
 	if err != nil {
 		return slackFailure(err)
@@ -71,38 +82,6 @@ func (r *Runner) postCard(ctx context.Context, t approvals.Ticket) error {
 		return x.Notified(r.id, approvals.Card{Stage: card.Stage, Channel: ref.Channel, TS: ref.TS, Version: t.Version}, now)
 	})
 	return err
-}
-
-// postNote posts below the card of the event's stage: edits notify nobody. Where the stage
-// has no card, because Slack would not take it, whatever was wrong may have been put right
-// since: the card itself is posted, or nobody would ever be asked.
-func (r *Runner) postNote(ctx context.Context, t approvals.Ticket, e approvals.Event) error {
-	if *e.Data.Stage != t.Stage {
-		return nil // about a stage that is over
-	}
-	cards, err := r.c.Store.Cards(ctx, t.ID)
-	if err != nil {
-		return err
-	}
-	shown := func(c db.Card) bool { return c.Stage == t.Stage && c.TS != "" }
-	if !slices.ContainsFunc(cards, shown) {
-		return r.postCard(ctx, t)
-	}
-	for _, card := range cards {
-		if !shown(card) {
-			continue
-		}
-		v, options := r.view(t, card), slack.PostOptions{ThreadTS: card.TS}
-		message := slack.Reminder(v, e.Data.Number)
-		if e.Type == approvals.EventEscalated {
-			message, options.Broadcast = slack.Escalation(v, e.Data.Number), true
-		}
-		options.ClientMsgID = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s/%d", card.Handle, e.Seq)).String()
-		if _, err := r.c.Slack.Post(ctx, card.PostedTo, message, options); err != nil {
-			return slackFailure(err)
-		}
-	}
-	return nil
 }
 
 // updateCard renders every card of a ticket from its present state, and again if the
@@ -136,43 +115,80 @@ func (r *Runner) showAll(ctx context.Context, t approvals.Ticket, again bool) er
 	if err != nil {
 		return err
 	}
-	var errs, hopeless []error
+	answered, err := r.answered(ctx, t)
+	if err != nil {
+		return err
+	}
+	var failures failures
 	for _, card := range cards {
 		if card.TS == "" || (card.Shown >= t.Version && !again) {
 			continue
 		}
-		err := r.c.Slack.Update(ctx, slack.Ref{Channel: card.PostedTo, TS: card.TS}, slack.Card(r.view(t, card)))
+		err := r.c.Slack.Update(ctx, slack.Ref{Channel: card.PostedTo, TS: card.TS}, slack.Card(r.view(t, card, answered)))
 		if err == nil {
 			err = r.c.Store.CardShown(ctx, card.Handle, t.Version)
 		}
-		if isPermanent(err) {
-			hopeless = append(hopeless, err)
-			continue
-		}
-		errs = append(errs, err)
+		failures.add(err)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return slackFailure(err)
-	}
-	return slackFailure(errors.Join(hopeless...))
+	return failures.err()
 }
 
-func isPermanent(err error) bool {
-	var e *slack.Error
-	return errors.As(err, &e) && e.Class == slack.Permanent
-}
-
-func (r *Runner) view(t approvals.Ticket, card db.Card) slack.View {
+// view is what a card, or a note below it, is rendered from.
+func (r *Runner) view(t approvals.Ticket, card db.Card, answered []approvals.Question) slack.View {
 	config := r.c.Policy()
 	dir := config.Directory()
 	v := slack.View{
-		Ticket: t, Tally: t.Tally(card.Stage, dir), Directory: dir, Stage: card.Stage, Handle: card.Handle,
-		PublicURL: r.c.PublicURL,
+		Ticket: t, Tally: t.Tally(card.Stage, dir), Directory: dir, Now: r.c.Now(), Stage: card.Stage, Handle: card.Handle,
+		PublicURL: r.c.PublicURL, Answered: answered,
 	}
 	if up, ok := config.Upstream(t.Call.Upstream); ok {
 		v.BaseURL = up.BaseURL.String()
 	}
 	return v
+}
+
+// answered reads the questions of a ticket that have an answer. They are in its events
+// only.
+func (r *Runner) answered(ctx context.Context, t approvals.Ticket) (out []approvals.Question, err error) {
+	const page = 500
+	for after, more := int64(0), t.Questions > 0; more; {
+		events, err := r.c.Store.Events(ctx, db.Ref{ID: t.ID}, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range events {
+			if after = e.Seq; e.Type == approvals.EventAnswered && e.Data.Question != nil {
+				out = append(out, *e.Data.Question)
+			}
+		}
+		more = len(events) == page
+	}
+	return out, nil
+}
+
+// failures of several calls to Slack, none of which keeps the others from being made.
+type failures struct{ passing, hopeless []error }
+
+func (f *failures) add(err error) {
+	if hopeless(err) {
+		f.hopeless = append(f.hopeless, err)
+		return
+	}
+	f.passing = append(f.passing, err)
+}
+
+// hopeless reports whether Slack will never do what it was asked for.
+func hopeless(err error) bool {
+	var e *slack.Error
+	return errors.As(err, &e) && e.Class == slack.Permanent
+}
+
+// err is what the job answers: as long as anything may yet succeed, it is tried again.
+func (f *failures) err() error {
+	if err := errors.Join(f.passing...); err != nil {
+		return slackFailure(err)
+	}
+	return slackFailure(errors.Join(f.hopeless...))
 }
 
 // slackFailure says to River what a failed call means: give up, wait, or try again.
@@ -189,4 +205,9 @@ func slackFailure(err error) error {
 	case slack.App, slack.Retryable, slack.Ambiguous:
 	}
 	return err
+}
+
+// shownOn lists the cards of a stage that are in Slack.
+func shownOn(cards []db.Card, stage int) []db.Card {
+	return slices.DeleteFunc(slices.Clone(cards), func(c db.Card) bool { return c.Stage != stage || c.TS == "" })
 }

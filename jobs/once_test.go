@@ -218,7 +218,6 @@ func TestWhatChangedAfterTheApprovalIsNotSent(t *testing.T) {
 		"another address":        func(s *shape) { s.upstream = "http://127.0.0.1:1" },
 		"another credential":     func(s *shape) { s.credential = "env:OTHER_TOKEN" },
 		"declared idempotent":    func(s *shape) { s.idempotent = true },
-		"the upstream is gone":   func(s *shape) { s.name = "other" },
 		"a header it had is not": func(s *shape) { s.headers = "accept" },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -247,22 +246,6 @@ func TestRequestThatCannotBeBuiltFailsOnceAndForAll(t *testing.T) {
 	require.Empty(t, w.upstream.requests())
 	w.requireEvents(id, approvals.EventCreated, approvals.EventDecided, approvals.EventApproved, approvals.EventClaimed,
 		approvals.EventExecuting, approvals.EventFailed, approvals.EventCallbackDelivered)
-}
-
-func TestApproverWhoLeavesBeforeTheCallTakesTheApprovalAlong(t *testing.T) {
-	t.Parallel()
-	w := setup(t)
-	id := w.approved(call{}).ID
-	w.reload(func(s *shape) { s.members = "bo, chen" })
-	w.run()
-	w.await(id, "pending again", func(x approvals.Ticket) bool { return x.State == approvals.Pending })
-	require.Empty(t, w.upstream.requests())
-	w.decide(id, "bo", approvals.Approve)
-	w.awaitTold(id, approvals.Succeeded, approvals.CallbackDelivered)
-	require.Equal(t, 1, w.upstream.callsOf(id))
-	w.requireEvents(id, approvals.EventCreated, approvals.EventDecided, approvals.EventApproved, approvals.EventReopened,
-		approvals.EventDecided, approvals.EventApproved, approvals.EventClaimed, approvals.EventExecuting,
-		approvals.EventSucceeded, approvals.EventCallbackDelivered)
 }
 
 func TestCallThatIsCancelledBeforeItsClaimIsNeverSent(t *testing.T) {
@@ -296,40 +279,6 @@ func TestCancelWhileExecutingIsNotedAndTheTicketEndsAsWhatReallyHappened(t *test
 	release()
 	w.awaitTold(id, approvals.Succeeded, approvals.CallbackDelivered)
 	require.Equal(t, 1, count(w.requireWhole(id), approvals.EventCancelRequested))
-}
-
-func TestCallThatTodaysPolicyDoesNotLetThroughIsNotMade(t *testing.T) {
-	t.Parallel()
-	for name, change := range map[string]func(*shape){
-		"the caller is gone":  func(s *shape) { s.caller = "other-bot" },
-		"a rule denies it":    func(s *shape) { s.denied = true },
-		"the upstream is not": func(s *shape) { s.name = "elsewhere" },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := setup(t)
-			id := w.approved(call{}).ID
-			w.reload(change)
-			w.run()
-			x := w.await(id, "failed", func(x approvals.Ticket) bool {
-				return x.State == approvals.Failed && x.CallbackState != approvals.CallbackPending
-			})
-			require.Equal(t, "binding_violation", x.Problem.Code)
-			require.Empty(t, w.upstream.requests())
-			w.requireWhole(id)
-		})
-	}
-}
-
-func TestAllowedCallThatNowNeedsPeopleIsNotMade(t *testing.T) {
-	t.Parallel()
-	w := setup(t)
-	id := w.submit(call{method: http.MethodGet}).ID
-	w.reload(func(s *shape) { s.asked = true })
-	w.run()
-	w.awaitTold(id, approvals.Failed, approvals.CallbackDelivered)
-	require.Empty(t, w.upstream.requests())
-	w.requireWhole(id)
 }
 
 func TestCallerWhoseOriginIsStruckIsToldNothingMore(t *testing.T) {

@@ -66,6 +66,8 @@ func waits(effect approvals.Effect) bool {
 		return !e.At.IsZero()
 	case approvals.ExpireAt:
 		return !e.At.IsZero()
+	case approvals.ReleaseAt:
+		return !e.At.IsZero()
 	case approvals.Notify, approvals.UpdateCard, approvals.Execute, approvals.Deliver:
 	}
 	return false
@@ -118,6 +120,9 @@ func job(effect approvals.Effect) river.InsertManyParams {
 		return river.InsertManyParams{Args: args, InsertOpts: at(args.InsertOpts(), e.At)}
 	case approvals.ExpireAt:
 		args := ExpireArgs{TicketID: e.TicketID}
+		return river.InsertManyParams{Args: args, InsertOpts: at(args.InsertOpts(), e.At)}
+	case approvals.ReleaseAt:
+		args := ReleaseArgs{TicketID: e.TicketID}
 		return river.InsertManyParams{Args: args, InsertOpts: at(args.InsertOpts(), e.At)}
 	case approvals.Execute:
 		args := ExecuteArgs{TicketID: e.TicketID}

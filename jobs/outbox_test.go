@@ -27,6 +27,7 @@ func oneOfEach(at time.Time) []approvals.Effect {
 		approvals.RemindAt{TicketID: missing, Stage: 9, Number: 20, At: at},
 		approvals.EscalateAt{TicketID: missing, Stage: 9, Tier: 10, At: at},
 		approvals.ExpireAt{TicketID: missing, At: at},
+		approvals.ReleaseAt{TicketID: missing, At: at},
 		approvals.Execute{TicketID: missing, At: at},
 		approvals.Deliver{TicketID: missing, Seq: 1 << 40, At: at},
 	}
@@ -109,7 +110,7 @@ func TestTimersWaitInTheirTicketAndRetriesAsJobs(t *testing.T) {
 	w.enqueue(oneOfEach(at)...)
 	scheduled := w.number(`SELECT count(*) FROM river_job WHERE state = 'scheduled' AND scheduled_at = $1`, at)
 	require.Equal(t, 2, scheduled, "execute, deliver")
-	require.Zero(t, w.number(`SELECT count(*) FROM river_job WHERE kind IN ('remind', 'escalate', 'expire')`))
+	require.Zero(t, w.number(`SELECT count(*) FROM river_job WHERE kind IN ('remind', 'escalate', 'expire', 'release')`))
 	require.Equal(t, 2, w.number(`SELECT count(*) FROM river_job WHERE state = 'available'`), "notify, update_card")
 }
 

@@ -137,10 +137,9 @@ func (r *Runner) abandon(ctx context.Context, claims []db.Claim) error {
 func (r *Runner) sweepOverdue(ctx context.Context) error {
 	ids, err := r.c.Store.Overdue(ctx, r.c.OverdueGrace, sweepBatch)
 	errs := []error{err}
-	dir := r.c.Policy().Directory()
 	for _, id := range ids {
 		_, err := r.advance(ctx, id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-			return t.Wake(dir, now)
+			return t.Wake(r.c.Policy().Directory(), now)
 		})
 		errs = append(errs, unlessRefused(err))
 	}

@@ -90,12 +90,12 @@ func (w *world) claimedByTheDead(sent bool) string {
 	w.sql(`UPDATE river_job SET state = 'running', attempt = 1, attempted_at = now(), attempted_by = $1
 		WHERE kind = 'execute' AND args @> jsonb_build_object('ticket_id', $2::text)`, []string{deadWorker}, x.ID)
 	x = w.advance(x.ID, func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return x.Claim(deadWorker, dir, now)
+		return x.Claim(deadWorker, dir, config.Today(x), now)
 	})
 	if sent {
 		up, _ := config.Upstream("billing")
 		w.advance(x.ID, func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
-			return x.BeginExecution(x.Epoch, deadWorker, x.Binding(up.Digest).Digest(), dir, now)
+			return x.BeginExecution(x.Epoch, deadWorker, x.Binding(up.Digest).Digest(), dir, config.Today(x), now)
 		})
 	}
 	return x.ID
@@ -266,7 +266,7 @@ func TestClaimThisProcessHasLetGoIsFoundByItself(t *testing.T) {
 	require.NoError(t, err)
 	id := res.Ticket.ID
 	_, err = jobless.Advance(t.Context(), db.Ref{ID: id}, func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return x.Claim(worker, req.Directory, now)
+		return x.Claim(worker, req.Directory, x.Plan, now)
 	})
 	require.NoError(t, err)
 	w.awaitTold(id, approvals.Succeeded, approvals.CallbackDelivered)

@@ -15,9 +15,8 @@ func (r *Runner) remind(ctx context.Context, args RemindArgs) error {
 }
 
 func (r *Runner) escalate(ctx context.Context, args EscalateArgs) error {
-	dir := r.c.Policy().Directory()
 	_, err := r.advance(ctx, args.TicketID, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return t.Escalate(args.Stage, args.Tier, dir, now)
+		return t.Escalate(args.Stage, args.Tier, r.c.Policy().Directory(), now)
 	})
 	return err
 }
@@ -25,6 +24,13 @@ func (r *Runner) escalate(ctx context.Context, args EscalateArgs) error {
 func (r *Runner) expire(ctx context.Context, args ExpireArgs) error {
 	_, err := r.advance(ctx, args.TicketID, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		return t.Expire(now)
+	})
+	return err
+}
+
+func (r *Runner) release(ctx context.Context, args ReleaseArgs) error {
+	_, err := r.advance(ctx, args.TicketID, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		return t.Release(now)
 	})
 	return err
 }

@@ -83,6 +83,7 @@ type Runner struct {
 	log     *slog.Logger
 	busy    busy
 	pulse   pulse
+	changed chan struct{} // another policy is in force
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -97,7 +98,7 @@ func New(c Config) (*Runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make worker id: %w", err)
 	}
-	r := &Runner{c: c, id: "worker_" + id.String(), log: c.Logger}
+	r := &Runner{c: c, id: "worker_" + id.String(), log: c.Logger, changed: make(chan struct{}, 1)}
 	r.river, err = river.NewClient(riverpgxv5.New(c.Pool), r.riverConfig())
 	if err != nil {
 		return nil, fmt.Errorf("make River client: %w", err)
@@ -135,7 +136,7 @@ func (r *Runner) riverConfig() *river.Config {
 		ReindexerSchedule: river.NeverSchedule(),
 		Queues: map[string]river.QueueConfig{
 			kindNotify: {MaxWorkers: 8}, kindUpdateCard: {MaxWorkers: 8}, kindRemind: {MaxWorkers: 4},
-			kindEscalate: {MaxWorkers: 4}, kindExpire: {MaxWorkers: 4}, kindExecute: {MaxWorkers: r.c.Executions},
+			kindEscalate: {MaxWorkers: 4}, kindExpire: {MaxWorkers: 4}, kindRelease: {MaxWorkers: 4}, kindExecute: {MaxWorkers: r.c.Executions},
 			kindDeliver: {MaxWorkers: 32},
 		},
 	}
@@ -148,6 +149,7 @@ func (r *Runner) workers() *river.Workers {
 	river.AddWorker(w, work(r.remind))
 	river.AddWorker(w, work(r.escalate))
 	river.AddWorker(w, work(r.expire))
+	river.AddWorker(w, work(r.release))
 	river.AddWorker(w, river.Worker[ExecuteArgs](&slowWorker[ExecuteArgs]{worker[ExecuteArgs]{f: r.execute}}))
 	river.AddWorker(w, work(r.deliver))
 	return w
@@ -163,6 +165,7 @@ func (r *Runner) Start(ctx context.Context) error {
 	r.running.Go(func() { r.beat(background) })
 	r.running.Go(func() { r.alarmForever(background) })
 	r.running.Go(func() { r.sweepForever(background) })
+	r.running.Go(func() { r.reassessForever(background) })
 	r.running.Go(func() { r.forgetForever(background) })
 	if err := r.river.Start(context.WithoutCancel(ctx)); err != nil {
 		stop()

@@ -45,6 +45,9 @@ type shape struct {
 	credential         string // "" for env:BILLING_TOKEN
 	otherOrigin        bool   // callbacks go elsewhere now
 	headers            string // the upstream's request_headers; "" for the default
+	need               string // of the rule that asks; "" for one of group security
+	more, stage        string // a further field of that rule, and of its stage
+	ana, bo            string // further fields of people
 	denied             bool   // nothing goes through any more
 	asked              bool   // nothing is allowed outright any more
 }
@@ -65,6 +68,10 @@ func (s shape) yaml() string {
 	if s.headers != "" {
 		headers = ", request_headers: [" + s.headers + "]"
 	}
+	more := ""
+	if s.more != "" {
+		more = "\n    " + s.more
+	}
 	name := or(s.name, "billing")
 	return fmt.Sprintf(`
 slack: {bot_token: "env:BOT", signing_secrets: ["env:SIGNING"], team_ids: [T0EMULATOR], app_id: A0EMULATOR, channel: "#approvals"}
@@ -72,10 +79,13 @@ egress: {callbacks: {allow_loopback: true, allow_http: true}}
 callers:
   - {name: %[1]s, key_sha256: %[2]s, owners: [dora], upstreams: [%[3]s], callbacks: {origins: ["%[4]s"], secret: "env:CALLBACK"}}
 people:
-  - {name: ana, slack: U0ANA}
-  - {name: bo, slack: U0BO}
+  - {name: ana, slack: U0ANA%[12]s}
+  - {name: bo, slack: U0BO%[13]s}
   - {name: chen, slack: U0CHEN}
   - {name: dora, slack: U0DORA}
+  - {name: fay, slack: U0FAY}
+  - {name: gil, slack: U0GIL}
+  - {name: hal, slack: U0HAL}
 groups: [{name: security, members: [%[5]s]}]
 upstreams:
   - {name: %[3]s, base_url: "%[6]s", timeout: %[7]dms, idempotent: %[8]t, credentials: {header: Authorization, value: "%[9]s"}%[10]s}
@@ -83,10 +93,11 @@ rules:%[11]s
   - {name: read-only, match: {upstream: %[3]s, methods: [GET]}, action: allow}
   - {name: no-patch, match: {upstream: %[3]s, methods: [PATCH]}, action: deny, reason: never}
   - name: ask
-    match: {upstream: %[3]s}
-    stages: [{name: security, need: [{from: [security], approvals: 1}]}]
+    match: {upstream: %[3]s}%[14]s
+    stages: [{name: security, need: [%[15]s]%[16]s}]
 `, or(s.caller, callerName), strings.Repeat("ab", 32), name, origin, or(s.members, "ana, bo, chen"), s.upstream,
-		max(s.timeout, 100*time.Millisecond).Milliseconds(), s.idempotent, or(s.credential, "env:BILLING_TOKEN"), headers, s.first(name))
+		max(s.timeout, 100*time.Millisecond).Milliseconds(), s.idempotent, or(s.credential, "env:BILLING_TOKEN"), headers, s.first(name),
+		s.ana, s.bo, more, or(s.need, "{from: [security], approvals: 1}"), s.stage)
 }
 
 // first is the rule before all others.
@@ -215,6 +226,7 @@ type call struct {
 	events []approvals.EventType
 	header approvals.Header
 	plan   func(*approvals.Plan)
+	after  time.Duration // not before that much later; 0: at once
 }
 
 func (w *world) request(c call) db.SubmitRequest {
@@ -234,12 +246,16 @@ func (w *world) request(c call) db.SubmitRequest {
 	if !c.quiet {
 		s.Callback = &approvals.Callback{URL: w.receiver.url() + "/hook", Events: c.events}
 	}
-	plan := config.Plan(caller, "", s.Call)
+	now := time.Now() //nolint:forbidigo // compared with the database's clock, on this machine
+	if c.after > 0 {
+		s.NotBefore = now.Add(c.after)
+	}
+	plan := config.Plan(caller, "", s.Call, now)
 	if c.plan != nil {
 		c.plan(&plan)
 	}
 	return db.SubmitRequest{
-		Submission: s, Plan: plan, Directory: config.Directory(),
+		Submission: s, Plan: plan, Directory: config.Directory().At(now),
 		Key: db.IdempotencyKey{Route: "POST /v1/tickets", Key: s.ID},
 	}
 }
@@ -255,8 +271,13 @@ func (w *world) decide(id, person string, verdict approvals.Verdict) approvals.T
 	w.tb.Helper()
 	dir := w.config.Load().Directory()
 	actor := approvals.Actor{Kind: approvals.ActorPerson, Name: person, Via: "slack"}
+	comment := ""
+	if verdict != approvals.Approve {
+		comment = "because of the test" // rules ask for one
+	}
 	return w.advance(id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return t.Decide(actor, approvals.Decision{Person: person, Verdict: verdict, Stage: t.Stage, Digest: t.Digest}, dir, now)
+		d := approvals.Decision{Person: person, Verdict: verdict, Comment: comment, Stage: t.Stage, Digest: t.Digest}
+		return t.Decide(actor, d, dir, now)
 	})
 }
 
@@ -328,15 +349,20 @@ func (w *world) trail(id string) []approvals.EventType {
 // and returns the events.
 func (w *world) requireWhole(id string) []approvals.Event {
 	w.tb.Helper()
-	ctx := w.tb.Context()
-	entries, err := w.store.Entries(ctx, db.Ref{ID: id})
-	require.NoError(w.tb, err, "read the trail of %s", id)
+	var entries []audit.Entry
+	var t approvals.Ticket
+	eventually(w.tb, "the row and the trail are read at one moment", func() bool { // a card may be noted in between
+		var err error
+		entries, err = w.store.Entries(w.tb.Context(), db.Ref{ID: id})
+		require.NoError(w.tb, err, "read the trail of %s", id)
+		t = w.ticket(id)
+		return t.Version == int64(len(entries))
+	})
 	require.NoError(w.tb, audit.VerifyChain(id, entries), "verify the trail of %s", id)
 	events := make([]approvals.Event, 0, len(entries))
 	for _, e := range entries {
 		events = append(events, e.Event)
 	}
-	t := w.ticket(id)
 	t.Call.Headers, t.Call.Body = nil, nil
 	// What the row cannot tell apart is an empty list and none.
 	require.Empty(w.tb, cmp.Diff(t, approvals.Replay(events), cmpopts.EquateEmpty()), "the stored ticket %s against the fold of its events", id)

@@ -12,7 +12,10 @@ func (d *decoder) check() {
 	d.finishServer()
 	d.finishSlack()
 	d.checkPeople()
+	d.checkLogins()
+	d.checkAway()
 	d.checkGroups()
+	d.checkOperators()
 	d.checkUpstreams()
 	d.checkCallers()
 	d.checkRules()
@@ -50,11 +53,64 @@ func (p pos) from(other pos) string {
 }
 
 func (d *decoder) checkPeople() {
-	people, slack, email := registry{}, registry{}, registry{}
+	people, slack, email, login := registry{}, registry{}, registry{}, registry{}
 	for _, p := range d.draft.people {
 		d.add(people, "the person", p.name)
-		d.add(slack, "the Slack id", p.slack)
-		d.add(email, "the e-mail address", p.email)
+		for _, w := range p.slack {
+			d.add(slack, "the Slack id", w)
+		}
+		for _, w := range p.email {
+			d.add(email, "the e-mail address", w)
+		}
+		for _, a := range p.logins {
+			if a.issuer.text != "" && a.subject.text != "" {
+				d.add(login, "the login", word{text: a.issuer.text + " " + a.subject.text, at: a.subject.at})
+			}
+		}
+	}
+	for _, p := range d.draft.people {
+		d.checkSubjects(p, email)
+	}
+	d.checkKeys()
+}
+
+// checkSubjects compares a person's login subjects with what names others. Callers may
+// name people by any of them, and a click in Slack finds its person by what looks like the
+// id of a member.
+func (d *decoder) checkSubjects(p personDraft, email registry) {
+	for _, a := range p.logins {
+		if userPattern.MatchString(a.subject.text) && !p.owns(p.slack, a.subject.text) {
+			d.problem(a.subject.at, "", "the subject looks like the Slack id of a member: if it is one, list it under slack too")
+			continue
+		}
+		if other, taken := email[strings.ToLower(a.subject.text)]; taken && !p.owns(p.email, a.subject.text) {
+			d.problem(a.subject.at, "", "the subject %q is the e-mail address of another person (%s)", a.subject.text, other.at.from(a.subject.at))
+		}
+	}
+}
+
+func (p personDraft) owns(accounts []word, text string) bool {
+	return slices.ContainsFunc(accounts, func(w word) bool { return strings.EqualFold(w.text, text) })
+}
+
+// checkKeys reports keys that two have.
+func (d *decoder) checkKeys() {
+	holders := make(map[[32]byte]string)
+	check := func(hash [32]byte, at pos, holder string) {
+		before, taken := holders[hash]
+		switch {
+		case at.src == nil:
+		case taken:
+			d.problem(at, "", "%s and %s have the same key", before, holder)
+		default:
+			holders[hash] = holder
+		}
+	}
+	for _, c := range d.draft.callers {
+		check(c.hash, c.hashAt, fmt.Sprintf("the caller %q", c.name.text))
+	}
+	for _, p := range d.draft.people {
+		check(p.hash, p.hashAt, fmt.Sprintf("the person %q", p.name.text))
 	}
 }
 
@@ -73,6 +129,16 @@ func (d *decoder) checkGroups() {
 		}
 	}
 }
+
+func (d *decoder) checkOperators() {
+	known := d.approverNames()
+	for _, w := range d.draft.operators {
+		d.known("person or group", w, known)
+	}
+}
+
+// approverNames lists everybody who can be asked: people and groups.
+func (d *decoder) approverNames() []string { return append(d.personNames(), d.groupNames()...) }
 
 // isPerson reports a name that is no person's.
 func (d *decoder) isPerson(w word, people []string, notGroup string) {
@@ -127,16 +193,8 @@ func (d *decoder) checkUpstreams() {
 
 func (d *decoder) checkCallers() {
 	callers, people, upstreams := registry{}, d.personNames(), d.upstreamNames()
-	keys := make(map[[32]byte]callerDraft)
 	for _, c := range d.draft.callers {
 		d.add(callers, "the caller", c.name)
-		if c.hashAt.src != nil {
-			if before, taken := keys[c.hash]; taken {
-				d.problem(c.hashAt, "", "callers %q and %q have the same key", before.name.text, c.name.text)
-			} else {
-				keys[c.hash] = c
-			}
-		}
 		for _, w := range c.owners {
 			d.isPerson(w, people, "owners are people; list the group's members")
 		}
@@ -178,7 +236,7 @@ func (d *decoder) needSection(section, why string) {
 func (d *decoder) checkRules() {
 	rules := registry{}
 	upstreams, callers := d.upstreamNames(), d.callerNames()
-	approvers := append(d.personNames(), d.groupNames()...)
+	approvers, hours := d.approverNames(), d.groupHours()
 	for i := range d.draft.rules {
 		r, before := &d.draft.rules[i], len(d.problems)
 		d.add(rules, "the rule", r.name)
@@ -191,7 +249,10 @@ func (d *decoder) checkRules() {
 			}
 		}
 		for _, s := range r.stages {
-			d.checkStage(s, approvers)
+			d.checkStage(s, approvers, hours)
+		}
+		for _, w := range r.glass {
+			d.known("person or group", w, approvers)
 		}
 		r.broken = r.broken || len(d.problems) > before
 	}
@@ -219,17 +280,18 @@ func (d *decoder) checkAccess(r ruleDraft, w word) {
 	}
 }
 
-func (d *decoder) checkStage(s stageDraft, approvers []string) {
+func (d *decoder) checkStage(s stageDraft, approvers []string, hours map[string]*Hours) {
 	for _, set := range s.need {
 		for _, w := range set.from {
 			d.known("person or group", w, approvers)
 		}
 	}
 	for _, t := range s.tiers {
-		for _, w := range t.to {
+		for _, w := range t.asked() {
 			d.known("person or group", w, approvers)
 		}
 	}
+	d.checkHours(s, hours)
 	slack := d.draft.slack
 	if slack.present && slack.channel.at.src == nil && s.channel.at.src == nil {
 		d.problem(s.at, "set notify.channel, or slack.channel for all", "the stage has no channel to ask in")

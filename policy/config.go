@@ -13,8 +13,9 @@ import (
 // it may be changed, and it is safe for concurrent use.
 type Config struct {
 	// Digest is the hex SHA-256 of a canonical form of everything that matters to
-	// decisions: people, groups, callers, upstreams, rules, Slack, egress. Layout, comments,
-	// the values of secrets and callers' keys do not count; references to secrets do.
+	// decisions: people, groups, logins, operators, callers, upstreams, rules, Slack, egress.
+	// Layout, comments, the values of secrets and all API keys do not count; references to
+	// secrets do.
 	Digest   string
 	Server   Server
 	Database Database
@@ -26,12 +27,20 @@ type Config struct {
 	Upstreams []Upstream
 	Rules     []Rule
 	Egress    Egress
+	// Operators are the people and groups who may resolve what is in doubt.
+	Operators []string
 
-	directory approvals.Directory
-	byKey     map[[32]byte]int
-	callers   map[string]int
-	upstreams map[string]int
-	rules     ruleIndex
+	directory   approvals.Directory
+	logins      []Login
+	hours       map[string]*Hours // by group
+	byKey       keyIndex
+	byPersonKey keyIndex
+	byAccount   map[account]int
+	byEmail     map[string]int             // in lower case
+	pinned      map[string]map[string]bool // per person: issuers where their subject is known
+	callers     map[string]int
+	upstreams   map[string]int
+	rules       ruleIndex
 }
 
 // Server says how the service is reached and run.
@@ -92,6 +101,8 @@ type Caller struct {
 type Group struct {
 	Name    string
 	Members []string
+	// Hours are when they are at work; nil for always.
+	Hours *Hours
 }
 
 // Upstream is an API behind the gate.
@@ -172,6 +183,12 @@ type Rule struct {
 	// Stages are there exactly with [approvals.ActionApprove]. A Channel of "" stands for
 	// the one of [Slack].
 	Stages []approvals.Stage
+	// Distinct says how often one person counts. Default once a ticket.
+	Distinct approvals.Distinct
+	// OnStale says what becomes of an approval that stands no more. Default: asked again.
+	OnStale approvals.OnStale
+	// BreakGlass names who may bypass the stages; nil for nobody.
+	BreakGlass *approvals.BreakGlass
 }
 
 // Match says which calls a rule is about. Each empty field matches everything.
@@ -181,6 +198,8 @@ type Match struct {
 	// Path is a template; see the package comment.
 	Path    string
 	Callers []string
+	// When is a condition in CEL on the call, of at most 2 KiB; "" for none.
+	When string
 }
 
 // Methods lists the HTTP methods that can be called.

@@ -112,7 +112,7 @@ func TestEveryFieldIsRead(t *testing.T) {
 		ExpiresIn: 7 * 24 * time.Hour, ExecuteWithin: 90 * time.Minute,
 		Stages: []approvals.Stage{{
 			Name: "one", Need: []approvals.ApproverSet{{From: []string{"security", "bo"}, Approvals: 2}}, Denials: 2,
-			RemindEvery: 90 * time.Second, Channel: "C0123",
+			RemindEvery: 90 * time.Second, Channel: "C0123", Comment: approvals.CommentDeny,
 			Escalate: []approvals.Tier{
 				{After: time.Hour, To: []string{"ana"}, Mode: approvals.ModeAdd},
 				{After: 24 * time.Hour, To: []string{"security"}, Mode: approvals.ModeReplace},

@@ -100,9 +100,7 @@ func (d *decoder) key(entry *ast.MappingValueNode) (string, pos, bool) {
 
 // later are fields that are known but not supported.
 var later = map[string]string{
-	"when":            "conditions (when) are not supported yet",
 	"slack_usergroup": "Slack user groups (slack_usergroup) are not supported yet",
-	"break_glass":     "bypassing approval (break_glass) is not supported yet",
 }
 
 func (d *decoder) value(key string, at pos, n ast.Node, what string, known fields) {
@@ -185,6 +183,28 @@ func (d *decoder) list(what string, item field) field {
 		default:
 			d.items(seq, what, item)
 		}
+	}
+}
+
+// capped is a list with a limit of its own.
+func (d *decoder) capped(what string, most int, item field) field {
+	return func(n ast.Node) {
+		if seq, ok := n.(*ast.SequenceNode); ok && len(seq.Values) > most {
+			d.problem(d.at(n), "", "%s has %d items, at most %d are allowed", what, len(seq.Values), most)
+			return
+		}
+		d.list(what, item)(n)
+	}
+}
+
+// oneOrMore decodes one item, or a list of up to so many.
+func (d *decoder) oneOrMore(what string, most int, item field) field {
+	return func(n ast.Node) {
+		if _, many := n.(*ast.SequenceNode); many {
+			d.capped(what, most, item)(n)
+			return
+		}
+		item(n)
 	}
 }
 

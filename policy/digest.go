@@ -55,13 +55,23 @@ func (u Upstream) digest() string {
 }
 
 type canonicalConfig struct {
-	People    []approvals.Person
+	People    []canonicalPerson
 	Groups    []Group
+	Logins    []Login
+	Operators []string
 	Callers   []canonicalCaller
 	Upstreams []string // digests
 	Rules     []Rule   // in order: it decides
 	Slack     canonicalSlack
 	Egress    Egress
+}
+
+// canonicalPerson leaves the key out, as canonicalCaller does.
+type canonicalPerson struct {
+	Name, Slack, Email string
+	Accounts           []string
+	Logins             [][2]string // issuer, subject
+	Away               *approvals.Absence
 }
 
 // canonicalCaller leaves the key out: a new one is no new policy.
@@ -81,15 +91,15 @@ type canonicalSlack struct {
 
 func (c *Config) digest() string {
 	out := canonicalConfig{
-		People: slices.Clone(c.People), Rules: c.Rules, Egress: c.Egress,
+		People: c.canonicalPeople(), Rules: c.Rules, Egress: c.Egress, Logins: slices.Clone(c.logins), Operators: sorted(c.Operators),
 		Slack: canonicalSlack{
 			BotToken: c.Slack.BotToken.ref, SigningSecrets: refs(c.Slack.SigningSecrets), APIURL: c.Slack.APIURL,
 			TeamIDs: sorted(c.Slack.TeamIDs), AppID: c.Slack.AppID, Channel: c.Slack.Channel,
 		},
 	}
-	slices.SortFunc(out.People, func(a, b approvals.Person) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(out.Logins, func(a, b Login) int { return cmp.Compare(a.Issuer, b.Issuer) })
 	for _, g := range c.Groups {
-		out.Groups = append(out.Groups, Group{Name: g.Name, Members: sorted(g.Members)})
+		out.Groups = append(out.Groups, Group{Name: g.Name, Members: sorted(g.Members), Hours: g.Hours})
 	}
 	slices.SortFunc(out.Groups, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
 	for _, caller := range c.Callers {
@@ -104,6 +114,24 @@ func (c *Config) digest() string {
 	}
 	slices.Sort(out.Upstreams)
 	return digest(policyDomain, out)
+}
+
+func (c *Config) canonicalPeople() []canonicalPerson {
+	logins := make(map[int][][2]string)
+	for a, i := range c.byAccount {
+		logins[i] = append(logins[i], [2]string{a.issuer, a.subject})
+	}
+	var out []canonicalPerson
+	for i, p := range c.People {
+		one := canonicalPerson{Name: p.Name, Slack: p.Slack, Email: p.Email, Accounts: sorted(p.Accounts), Logins: logins[i]}
+		if absent, ok := c.directory.Away[p.Name]; ok {
+			one.Away = &absent
+		}
+		slices.SortFunc(one.Logins, func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
+		out = append(out, one)
+	}
+	slices.SortFunc(out, func(a, b canonicalPerson) int { return cmp.Compare(a.Name, b.Name) })
+	return out
 }
 
 func sorted(set []string) []string {

@@ -40,6 +40,7 @@ func TestTheDigestIsOfDecisionsOnly(t *testing.T) {
 		{"database": "database: {url: env:DATABASE_URL}\n"},
 		{"callers": "callers:\n  - {name: bot, key_sha256: " + otherHash + ", owners: [ana], upstreams: [billing]}\n"},
 		{"groups": "groups:\n  - {name: security, members: [chen, bo, ana]}\n"},
+		{"people": "people:\n  - {name: chen, slack: U0CHEN, key_sha256: " + otherHash + "}\n  - {name: ana, slack: U0ANA}\n  - {name: bo, slack: U0BO, email: bo@example.com}\n"},
 		{"people": "people:\n  - {name: chen, slack: U0CHEN}\n  - {name: ana, slack: U0ANA}\n  - {name: bo, slack: U0BO, email: bo@example.com}\n"},
 	}
 	for _, replace := range same {
@@ -75,4 +76,60 @@ func TestTheValueOfASecretIsNotInTheDigest(t *testing.T) {
 		digests = append(digests, c.Digest, c.Upstreams[0].Digest)
 	}
 	require.Equal(t, digests[:2], digests[2:])
+}
+
+func TestTheDigestChangesWithEverythingThatMattersToADecision(t *testing.T) {
+	t.Parallel()
+	person := func(text string) map[string]string {
+		return map[string]string{"logins": twoLogins, "people": people("{name: dee, slack: U0DEE, " + text + "}")}
+	}
+	group := func(text string) map[string]string {
+		return map[string]string{"groups": "groups:\n  - {name: security, members: [ana, bo, chen], hours: {" + text + "}}\n"}
+	}
+	ask := func(text string) map[string]string {
+		return map[string]string{"rules": stage("need: [{from: [security], approvals: 1}], " + text)}
+	}
+	whole := func(text string) map[string]string {
+		return map[string]string{"rules": rule("stages: [{name: one, need: [{from: [security], approvals: 1}]}], " + text)}
+	}
+	seen := map[string]map[string]string{}
+	for _, replace := range []map[string]string{
+		{},
+		ask("denials: 1"), ask("comment: never"), ask("comment: approve"), ask("comment: both"), ask("remind: {every: 1h}"),
+		ask("remind: {every: 1h, backoff: 2}"), ask("remind: {every: 1h, backoff: 2, at_most: 2h}"),
+		ask("escalate: [{after: 1h, to: [bo]}]"), ask("escalate: [{after: 1h, to: [bo], off_hours: true}]"),
+		ask("escalate: [{after: 1h, mode: replace, to: [bo]}]"),
+		ask("escalate: [{after: 1h, mode: replace, need: [{from: [bo], approvals: 1}]}]"),
+		whole("distinct: stage"), whole("on_stale: end"), whole("break_glass: {from: [bo]}"), whole("break_glass: {from: [chen]}"),
+		whole("break_glass: {from: [bo], announce: C0X}"),
+		person("email: dee@example.com"), person("email: [dee@example.com, dee@example.org]"), person("email: [dee@example.org, dee@example.com]"),
+		person("away: {until: 2026-12-24}"), person("away: {until: 2026-12-25}"), person("away: {until: 2026-12-25, delegate: bo}"),
+		person(`login: {issuer: "https://a.example.com", subject: x}`), person(`login: {issuer: "https://a.example.com", subject: y}`),
+		person(`login: {issuer: "https://id.vendor.example/", subject: x}`),
+		group(berlin), group(berlin + ", days: [mon]"), group(berlin + ", holidays: [2026-12-25]"), group(`timezone: UTC, from: "09:00", to: "17:00"`),
+		group(`timezone: UTC, from: "09:00", to: "18:00"`), group(`timezone: UTC, from: "08:00", to: "18:00"`),
+		{"operators": "operators: [bo]\n"},
+		{"operators": "operators: [security]\n"},
+		{"logins": "logins: [{issuer: \"https://a.example.com\", audience: one}]\n"},
+		{"logins": "logins: [{issuer: \"https://a.example.com\", audience: two}]\n"},
+		{"logins": "logins: [{issuer: \"https://a.example.com\", audience: two, email: true}]\n"},
+	} {
+		d := parse(t, replace).Digest
+		require.NotContains(t, seen, d, "%v and %v", replace, seen[d])
+		seen[d] = replace
+	}
+	for _, same := range [][2]map[string]string{
+		{ask("denials: 1"), ask("comment: deny, denials: 1")},
+		{ask("remind: {every: 1h}"), ask("remind: {every: 1h, backoff: 1}")},
+		{whole("distinct: ticket"), whole("on_stale: reopen")},
+		{person("away: {until: 2026-12-24}"), person("away: {until: \"2026-12-24T01:00:00+01:00\"}")},
+		{{"operators": "operators: [bo, ana]\n"}, {"operators": "operators: [ana, bo]\n"}},
+		{group(berlin + ", days: [mon, tue]"), group(berlin + ", days: [tue, mon]")},
+		{
+			person(`login: [{issuer: "https://a.example.com", subject: x}, {issuer: "https://id.vendor.example/", subject: y}]`),
+			person(`login: [{issuer: "https://id.vendor.example/", subject: y}, {issuer: "https://a.example.com", subject: x}]`),
+		},
+	} {
+		require.Equal(t, parse(t, same[0]).Digest, parse(t, same[1]).Digest, "%v", same)
+	}
 }

@@ -13,6 +13,10 @@
 // while loading, held in [Secret], and appear in no error: values of fields that hold
 // secrets are blanked in quoted lines too, because somebody will put one there.
 //
+// A person is one human being with all their accounts, each of which stands under one
+// person only. Absences and hours are read and not judged: whether a file loads must not
+// depend on the day. docs/policy.md is the reference of every field.
+//
 // # Deciding
 //
 // Rules are ordered, the first that matches wins, and no match means denied. [Config] is
@@ -27,4 +31,8 @@
 // one, where a later rule would let them pass. Letters count as they are: /Customers is
 // another path, even if the upstream thinks otherwise; such an upstream's last rule must not
 // allow what earlier ones guard.
+//
+// Hours of work go into a plan as spans of time, worked out for as long as its ticket may
+// wait: what the clock on the wall shows in the group's zone, whatever becomes of the zone
+// or the file later.
 package policy

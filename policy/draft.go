@@ -2,6 +2,7 @@ package policy
 
 import (
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -23,6 +24,9 @@ type draft struct {
 	groups    []groupDraft
 	upstreams []upstreamDraft
 	rules     []ruleDraft
+	logins    []loginDraft
+	operators []word                // people and groups
+	compiled  map[string]*condition // by text
 }
 
 type slackDraft struct {
@@ -47,16 +51,38 @@ type callerDraft struct {
 }
 
 type personDraft struct {
-	at    pos
-	name  word
-	slack word
-	email word
+	at   pos
+	name word
+	// slack and email list the first one first.
+	slack  []word
+	email  []word
+	hash   [32]byte
+	hashAt pos // zero when there is no usable hash
+	logins []accountDraft
+	away   *awayDraft
+}
+
+// accountDraft is a person's account at an identity provider.
+type accountDraft struct {
+	at              pos
+	issuer, subject word
+}
+
+type awayDraft struct {
+	until    time.Time
+	delegate word
+}
+
+type loginDraft struct {
+	Login
+	issuer word
 }
 
 type groupDraft struct {
 	at      pos
 	name    word
 	members []word
+	hours   *Hours
 }
 
 type upstreamDraft struct {
@@ -76,10 +102,13 @@ type ruleDraft struct {
 	callers  []word
 	action   word
 	stages   []stageDraft
+	glass    []word
+	glassAt  pos // zero when the rule has no break_glass
 	// broken is set when something about the rule has been reported, so that what follows
 	// from that is not reported as well.
 	broken bool
 	route  template
+	when   whenDraft
 }
 
 type stageDraft struct {
@@ -88,10 +117,18 @@ type stageDraft struct {
 	need     []setDraft
 	denials  int
 	denialAt pos
-	remind   time.Duration
-	remindAt pos
+	comment  approvals.CommentRule
+	remind   remindDraft
 	tiers    []tierDraft
 	channel  word
+}
+
+type remindDraft struct {
+	at      pos
+	every   time.Duration
+	backoff int
+	most    time.Duration
+	mostAt  pos
 }
 
 type setDraft struct {
@@ -102,11 +139,22 @@ type setDraft struct {
 }
 
 type tierDraft struct {
-	at      pos
-	after   time.Duration
-	afterAt pos
-	to      []word
-	mode    approvals.Mode
+	at       pos
+	after    time.Duration
+	afterAt  pos
+	to       []word
+	need     []setDraft
+	mode     approvals.Mode
+	offHours bool
+}
+
+// asked lists whom a tier names, in whichever way.
+func (t tierDraft) asked() []word {
+	out := slices.Clone(t.to)
+	for _, set := range t.need {
+		out = append(out, set.from...)
+	}
+	return out
 }
 
 // top decodes the sections of one file.
@@ -126,6 +174,8 @@ func (d *decoder) top(n ast.Node) {
 		"groups":    d.list("groups", d.group),
 		"upstreams": d.list("upstreams", d.upstream),
 		"rules":     d.list("rules", d.rule),
+		"logins":    d.list("logins", d.login),
+		"operators": d.words("operators", &d.draft.operators),
 	})
 }
 

@@ -2,7 +2,9 @@ package policy_test
 
 import (
 	"errors"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,9 +13,9 @@ import (
 )
 
 // FuzzParse: never a panic, never both or neither of a configuration and an error, and
-// every problem has its place in the file. What loads can plan.
+// every problem has its place in the file. What loads can plan, and what it plans can be met.
 func FuzzParse(f *testing.F) {
-	for _, path := range []string{"testdata/example.yaml", "testdata/mistakes.yaml"} {
+	for _, path := range []string{"testdata/example.yaml", "testdata/complete.yaml", "testdata/mistakes.yaml"} {
 		text, err := os.ReadFile(path) //nolint:gosec // a path of this test
 		if err != nil {
 			f.Fatal(err)
@@ -21,8 +23,10 @@ func FuzzParse(f *testing.F) {
 		f.Add(string(text))
 	}
 	f.Add(sections(nil))
-	for _, m := range mistakesOfForm() {
-		f.Add(strings.ReplaceAll(sections(map[string]string{m.section: m.text}), "➤", ""))
+	for _, m := range slices.Concat(mistakesOfForm(), mistakesOfIdentity(), mistakesOfHours(), mistakesOfStages(), mistakesOfBypass()) {
+		replace := map[string]string{m.section: m.text}
+		maps.Copy(replace, m.also)
+		f.Add(strings.ReplaceAll(sections(replace), "➤", ""))
 	}
 	for _, odd := range []string{
 		"", "---", "...", "? a\n: b", "<<: *x", "- a", "a: [env:X, b:c:d]", "{a: [b:c]}", "%YAML 1.2\n---\na: 1", "a: |\n", "a: &a *a",
@@ -37,7 +41,11 @@ func FuzzParse(f *testing.F) {
 		}
 		if c != nil {
 			for _, caller := range c.Callers {
-				_ = c.Plan(caller, "x", approvals.Call{Upstream: caller.Upstreams[0], Method: "GET", Path: "/a"})
+				p := c.Plan(caller, "", approvals.Call{Upstream: caller.Upstreams[0], Method: "GET", Path: "/a"}, noon)
+				if err := p.Check(c.Directory()); err != nil {
+					t.Fatalf("a rule that loads cannot be met by everybody: %v", err)
+				}
+				_ = c.Plan(caller, "x", approvals.Call{Upstream: caller.Upstreams[0], Method: "GET", Path: "/a"}, noon)
 			}
 			return
 		}

@@ -141,7 +141,7 @@ func (s *source) runes(line int) []rune {
 var (
 	// looksSecret finds what is a secret by its own form, wherever it stands; its first group
 	// is what may be shown.
-	looksSecret = regexp.MustCompile(`(?i)(://)[^/\s"']*@|()(whsec_|csk_|xox[a-z]-|xapp-|-----begin|(bearer|basic)\s+)[^\s,"'\]}]+`)
+	looksSecret = regexp.MustCompile(`(?i)(://)[^/\s"']*@|()(whsec_|cs[kp]_|xox[a-z]-|xapp-|-----begin|(bearer|basic)\s+)[^\s,"'\]}]+`)
 	// secretKey finds a field by name in a line that could not be taken apart.
 	secretKey = regexp.MustCompile(`([A-Za-z0-9_-]+)["']?\s*:(\s|$)`)
 )

@@ -8,39 +8,68 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"strings"
 )
 
 const (
-	keyPrefix = "csk_"
+	// A caller's key and a person's can be told apart, and neither is taken for the other.
+	keyPrefix    = "csk_"
+	personPrefix = "csp_"
 	// maxKey bounds what is hashed of a key that a stranger sends, in bytes. Ours have 56.
 	maxKey = 256
 )
 
 var visible = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// NewKey makes an API key: csk_, eight characters to recognise it by, _ and 32 random bytes
-// in base64url. Hash is its SHA-256 in hex, as key_sha256 takes it; the key itself is to be
-// shown once and kept nowhere.
-func NewKey() (key, hash string, err error) {
+// NewKey makes an API key for a caller: csk_, eight characters to recognise it by, _ and 32
+// random bytes in base64url. Hash is its SHA-256 in hex, as key_sha256 takes it; the key
+// itself is to be shown once and kept nowhere.
+func NewKey() (key, hash string, err error) { return newKey(keyPrefix) }
+
+// NewPersonKey makes a personal API key, with which somebody decides. It is csp_ and
+// otherwise as that of [NewKey].
+func NewPersonKey() (key, hash string, err error) { return newKey(personPrefix) }
+
+func newKey(prefix string) (key, hash string, err error) {
 	var random [5 + 32]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return "", "", fmt.Errorf("read random bytes: %w", err)
 	}
-	key = keyPrefix + visible.EncodeToString(random[:5]) + "_" + base64.RawURLEncoding.EncodeToString(random[5:])
+	key = prefix + visible.EncodeToString(random[:5]) + "_" + base64.RawURLEncoding.EncodeToString(random[5:])
 	sum := sha256.Sum256([]byte(key))
 	return key, hex.EncodeToString(sum[:]), nil
 }
 
 // CallerByKey finds the caller that an API key belongs to. It is found by the key's hash,
-// so that neither a comparison nor its duration tells anything about other keys.
+// so that neither a comparison nor its duration tells anything about other keys. A personal
+// key is nobody's here, whatever the hash.
 func (c *Config) CallerByKey(key string) (Caller, bool) {
-	if len(key) > maxKey {
-		return Caller{}, false
-	}
-	sum := sha256.Sum256([]byte(key))
-	i, ok := c.byKey[sum]
-	if !ok || subtle.ConstantTimeCompare(sum[:], c.Callers[i].KeyHash[:]) != 1 {
+	i, ok := c.byKey.find(key, personPrefix)
+	if !ok {
 		return Caller{}, false
 	}
 	return c.Callers[i], true
+}
+
+// keyIndex finds the holder of a key by its hash, which is kept beside, to be compared.
+type keyIndex map[[32]byte]keyHolder
+
+type keyHolder struct {
+	index int
+	hash  [32]byte
+}
+
+func (x keyIndex) add(hash [32]byte, index int) { x[hash] = keyHolder{index, hash} }
+
+// find returns whose key this is, but for keys of the other kind.
+func (x keyIndex) find(key, other string) (int, bool) {
+	if len(key) > maxKey || strings.HasPrefix(key, other) {
+		return 0, false
+	}
+	sum := sha256.Sum256([]byte(key))
+	holder, ok := x[sum]
+	if !ok || subtle.ConstantTimeCompare(sum[:], holder.hash[:]) != 1 {
+		return 0, false
+	}
+	return holder.index, true
 }

@@ -139,16 +139,22 @@ func (d *decoder) build() *Config {
 	c := &Config{
 		Server: draft.server, Database: draft.database, Slack: draft.slack.Slack, Egress: draft.egress,
 		directory: d.directory(), rules: newRuleIndex(draft.rules),
-		byKey: make(map[[32]byte]int), callers: make(map[string]int), upstreams: make(map[string]int),
+		Operators: texts(draft.operators), hours: d.groupHours(),
+		byKey: make(keyIndex), callers: make(map[string]int), upstreams: make(map[string]int),
+	}
+	for _, l := range draft.logins {
+		c.logins = append(c.logins, l.Login)
 	}
 	for _, p := range draft.people {
 		c.People = append(c.People, p.person())
 	}
+	c.identities(draft.people)
 	for _, g := range draft.groups {
-		c.Groups = append(c.Groups, Group{Name: g.name.text, Members: texts(g.members)})
+		c.Groups = append(c.Groups, Group{Name: g.name.text, Members: texts(g.members), Hours: g.hours})
 	}
 	for i, caller := range draft.callers {
-		c.callers[caller.name.text], c.byKey[caller.hash] = i, i
+		c.callers[caller.name.text] = i
+		c.byKey.add(caller.hash, i)
 		c.Callers = append(c.Callers, d.buildCaller(caller))
 	}
 	for i, u := range draft.upstreams {

@@ -54,9 +54,7 @@ func mistakesOfForm() []mistake {
 		{promise: "field name that is no word", section: "server", text: "server: {➤7: a}\n", message: `a field name must be a plain word`},
 		{promise: "anchor", section: "server", text: "server: {drain: ➤&d 5s}\n", message: `anchors (&) are not supported (write it out)`},
 		{promise: "tag", section: "server", text: "server: {data_dir: ➤!!str x}\n", message: `tags (!) are not supported (write it out)`},
-		{promise: "condition", section: "rules", text: match("upstream: billing, ➤when: 'true'"), message: `conditions (when) are not supported yet`},
 		{promise: "user group", section: "groups", text: "groups:\n  - {name: security, members: [ana, bo, chen]}\n  - {name: oncall, ➤slack_usergroup: S0}\n", message: `Slack user groups (slack_usergroup) are not supported yet`},
-		{promise: "break glass", section: "rules", text: rule("action: allow, ➤break_glass: {}"), message: `bypassing approval (break_glass) is not supported yet`},
 		{promise: "no callers", section: "callers", text: "➤", message: `the section "callers" is missing: nobody could submit a call`},
 	}
 }
@@ -112,7 +110,7 @@ func mistakesOfPeople() []mistake {
 		{promise: "e-mail address twice", section: "people", text: two("{name: dee, email: dee@example.com}", "{name: eli, email: ➤dee@example.com}"), message: `the e-mail address "dee@example.com" is already defined (line 7)`},
 		{promise: "Slack name for an id", section: "people", text: two("{name: dee, slack: U0DEE}", "{name: eli, slack: ➤\"@eli\"}"), message: `slack must be a member id, such as U0123ABCD, not a name`},
 		{promise: "no e-mail address", section: "people", text: two("{name: dee, slack: U0DEE}", "{name: eli, email: ➤Eli <eli@example.com>}"), message: `email is not an e-mail address`},
-		{promise: "person without identity", section: "people", text: two("{name: dee, slack: U0DEE}", "➤{name: eli}"), message: `a person needs slack or email: nobody could tell who is deciding`},
+		{promise: "person without identity", section: "people", text: two("{name: dee, slack: U0DEE}", "➤{name: eli}"), message: `a person needs slack, email, key_sha256 or login: nobody could tell who is deciding`},
 		{promise: "person without name", section: "people", text: two("{name: dee, slack: U0DEE}", "➤{slack: U0ELI}"), message: `a person needs the field "name"`},
 		{promise: "name with a colon", section: "people", text: two("{name: dee, slack: U0DEE}", "{name: ➤\"a:b\", slack: U0ELI}"), message: `a name is 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit`},
 		{promise: "group twice", section: "groups", text: group("{name: ➤security, members: [ana]}"), message: `the group "security" is already defined (line 8)`},
@@ -125,7 +123,7 @@ func mistakesOfPeople() []mistake {
 		{promise: "group as owner", section: "callers", text: callers("upstreams: [billing], owners: [➤security]"), message: `"security" is a group, not a person (owners are people; list the group's members)`},
 		{promise: "unknown upstream of a caller", section: "callers", text: callers("upstreams: [billing, ➤biling]"), message: `unknown upstream "biling" (did you mean "billing"?)`},
 		{promise: "caller twice", section: "callers", text: callers("upstreams: [billing]") + "  - {name: ➤bot, key_sha256: " + otherHash + ", upstreams: [billing]}\n", message: `the caller "bot" is already defined (line 2)`},
-		{promise: "key twice", section: "callers", text: callers("upstreams: [billing]") + "  - {name: bat, key_sha256: ➤" + keyHash + ", upstreams: [billing]}\n", message: `callers "bot" and "bat" have the same key`},
+		{promise: "key twice", section: "callers", text: callers("upstreams: [billing]") + "  - {name: bat, key_sha256: ➤" + keyHash + ", upstreams: [billing]}\n", message: `the caller "bot" and the caller "bat" have the same key`},
 		{promise: "key for a hash", section: "callers", text: "callers:\n  - {name: bot, key_sha256: ➤csk_abc, upstreams: [billing]}\n", message: `key_sha256 must be the SHA-256 of the key: 64 hex digits (this is the key itself; put its hash here and the key away)`},
 		{promise: "no hash behind a reference", section: "callers", text: "callers:\n  - {name: bot, key_sha256: ➤env:NOT_A_HASH, upstreams: [billing]}\n", message: `key_sha256 must be the SHA-256 of the key: 64 hex digits`},
 		{promise: "hash that is a list", section: "callers", text: "callers:\n  - {name: bot, key_sha256: ➤[a], upstreams: [billing]}\n", message: `key_sha256 must be text, not a list`},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -14,9 +15,10 @@ type template struct {
 	rest bool // the last segment stands for one or more
 }
 
-// segment is a literal, or a variable when text is "".
+// segment is a literal, or a variable with a name.
 type segment struct {
 	text     string
+	name     string
 	variable bool
 }
 
@@ -41,7 +43,7 @@ func parseTemplate(text string) (template, error) {
 			if t.rest = m[2] != ""; t.rest && i < len(parts)-1 {
 				return template{}, errors.New("{name...} can only be the last part of a path")
 			}
-			t.segs = append(t.segs, segment{variable: true})
+			t.segs = append(t.segs, segment{name: m[1], variable: true})
 			continue
 		}
 		literal, ok := unescape(part, i == len(parts)-1)
@@ -70,6 +72,49 @@ func (t template) matches(path []string) bool {
 		}
 	}
 	return true
+}
+
+// variables lists the names of a template's variables, in order.
+func (t template) variables() []string {
+	var out []string
+	for _, s := range t.segs {
+		if s.variable {
+			out = append(out, s.name)
+		}
+	}
+	return out
+}
+
+// values are what the variables stand for in a path that the template matches, unescaped.
+// In one that stands for several segments, a slash or percent sign inside a segment stays
+// escaped, so that it never looks like the end of one.
+func (t template) values(path []string) map[string]string {
+	out := make(map[string]string, len(t.segs))
+	for i, s := range t.segs {
+		switch {
+		case !s.variable || i >= len(path):
+		case t.rest && i == len(t.segs)-1:
+			out[s.name] = spell(path[i:])
+		default:
+			out[s.name] = path[i]
+		}
+	}
+	return out
+}
+
+var inSegment = strings.NewReplacer("%", "%25", "/", "%2F")
+
+// spell puts segments together in the one spelling that conditions see: everything is
+// unescaped but a slash or percent sign inside a segment.
+func spell(path []string) string {
+	if !slices.ContainsFunc(path, func(s string) bool { return strings.ContainsAny(s, "%/") }) {
+		return strings.Join(path, "/")
+	}
+	out := make([]string, len(path))
+	for i, s := range path {
+		out[i] = inSegment.Replace(s)
+	}
+	return strings.Join(out, "/")
 }
 
 // covers reports whether every path that other matches is matched by t as well.

@@ -12,17 +12,53 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
+// maxAccounts bounds the accounts of one kind that a person has.
+const maxAccounts = 10
+
 func (d *decoder) person(n ast.Node) {
 	p := personDraft{at: d.at(n)}
+	slack := func(dst *word) field {
+		return d.matching(dst, userPattern, "slack must be a member id, such as U0123ABCD, not a name")
+	}
 	d.object(n, "a person", fields{
-		"name":  d.name(&p.name),
-		"slack": d.matching(&p.slack, userPattern, "slack must be a member id, such as U0123ABCD, not a name"),
-		"email": d.email(&p.email),
+		"name":       d.name(&p.name),
+		"slack":      d.accounts("slack", &p.slack, slack),
+		"email":      d.accounts("email", &p.email, d.email),
+		"key_sha256": d.keyHash(&p.hash, &p.hashAt),
+		"login":      d.oneOrMore("login", maxLogins, d.account(&p)),
+		"away":       d.away(&p),
 	}, "name")
-	if m, ok := n.(*ast.MappingNode); ok && !hasField(m, "slack") && !hasField(m, "email") {
-		d.problem(p.at, "", "a person needs slack or email: nobody could tell who is deciding")
+	if m, ok := n.(*ast.MappingNode); ok && !slices.ContainsFunc(identifying, func(f string) bool { return hasField(m, f) }) {
+		d.problem(p.at, "", "a person needs slack, email, key_sha256 or login: nobody could tell who is deciding")
 	}
 	d.draft.people = append(d.draft.people, p)
+}
+
+// identifying are the fields by which a person can be told from others.
+var identifying = []string{"slack", "email", "key_sha256", "login"}
+
+// accounts decodes one text or a list of them, the first one first, without repetition.
+func (d *decoder) accounts(what string, dst *[]word, form func(*word) field) field {
+	return d.oneOrMore(what, maxAccounts, func(n ast.Node) {
+		var w word
+		form(&w)(n)
+		switch {
+		case w.text == "":
+		case slices.ContainsFunc(*dst, func(before word) bool { return strings.EqualFold(before.text, w.text) }):
+			d.problem(w.at, "", "%s has %q twice", what, shorten(w.text))
+		default:
+			*dst = append(*dst, w)
+		}
+	})
+}
+
+// account decodes a person's account at an identity provider.
+func (d *decoder) account(p *personDraft) field {
+	return func(n ast.Node) {
+		a := accountDraft{at: d.at(n)}
+		d.object(n, "login", fields{"issuer": d.word(&a.issuer), "subject": d.word(&a.subject)}, "issuer", "subject")
+		p.logins = append(p.logins, a)
+	}
 }
 
 func hasField(m *ast.MappingNode, name string) bool {
@@ -56,6 +92,7 @@ func (d *decoder) group(n ast.Node) {
 	d.object(n, "a group", fields{
 		"name":    d.name(&g.name),
 		"members": d.words("members", &g.members),
+		"hours":   d.hours(&g),
 	}, required...)
 	d.draft.groups = append(d.draft.groups, g)
 }
@@ -64,7 +101,7 @@ func (d *decoder) caller(n ast.Node) {
 	c := callerDraft{at: d.at(n)}
 	d.object(n, "a caller", fields{
 		"name":       d.name(&c.name),
-		"key_sha256": d.keyHash(&c),
+		"key_sha256": d.keyHash(&c.hash, &c.hashAt),
 		"owners":     d.words("owners", &c.owners),
 		"upstreams":  d.words("upstreams", &c.upstreams),
 		"callbacks":  d.callbacks(&c),
@@ -73,7 +110,7 @@ func (d *decoder) caller(n ast.Node) {
 }
 
 // keyHash decodes the hash of an API key: itself, since it is not secret, or a reference.
-func (d *decoder) keyHash(c *callerDraft) field {
+func (d *decoder) keyHash(dst *[32]byte, at *pos) field {
 	return func(n ast.Node) {
 		scalar, ok := n.(ast.ScalarNode)
 		if !ok {
@@ -94,13 +131,13 @@ func (d *decoder) keyHash(c *callerDraft) field {
 			d.problem(d.at(n), hashHint(text), "key_sha256 must be the SHA-256 of the key: 64 hex digits")
 			return
 		}
-		copy(c.hash[:], sum)
-		c.hashAt = d.at(n)
+		copy(dst[:], sum)
+		*at = d.at(n)
 	}
 }
 
 func hashHint(text string) string {
-	if strings.HasPrefix(text, keyPrefix) {
+	if strings.HasPrefix(text, keyPrefix) || strings.HasPrefix(text, personPrefix) {
 		return "this is the key itself; put its hash here and the key away"
 	}
 	return ""

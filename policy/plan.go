@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"countersign/approvals"
 )
@@ -10,6 +12,7 @@ import (
 // The reasons of plans that no rule made. They are shown to the caller.
 const (
 	noRule   = "no rule matches this call"
+	noCaller = "its caller is not in the configuration any more"
 	noAccess = "this caller may not use this upstream"
 	noMethod = "this upstream does not allow this method"
 	badPath  = "the path can be read in more than one way"
@@ -19,8 +22,9 @@ const (
 // [approvals.ActionDeny] when none does. OnBehalfOf is the person for whom the caller acts,
 // by name, Slack id or e-mail address, "" for nobody; like the caller's owners they may not
 // decide. It also denies what the service refuses before it asks: an upstream the caller
-// may not use, a method the upstream does not allow, a path with two readings.
-func (c *Config) Plan(caller Caller, onBehalfOf string, call approvals.Call) approvals.Plan {
+// may not use, a method the upstream does not allow, a path with two readings. Now is when
+// the call was submitted; conditions and hours of work are judged by it.
+func (c *Config) Plan(caller Caller, onBehalfOf string, call approvals.Call, now time.Time) approvals.Plan {
 	plan := approvals.Plan{
 		Action: approvals.ActionDeny, PolicyDigest: c.Digest, Excluded: c.excluded(caller, onBehalfOf),
 		ExpiresIn: defaultExpires, ExecuteWithin: defaultExecute,
@@ -36,29 +40,66 @@ func (c *Config) Plan(caller Caller, onBehalfOf string, call approvals.Call) app
 	case !plain:
 		plan.Reason = badPath
 	default:
-		c.fill(&plan, c.ruleFor(call, caller, path))
+		i, err := c.ruleFor(c.ask(caller, onBehalfOf, call, now), path)
+		c.fill(&plan, i, now)
+		if err != nil {
+			c.refuse(&plan, i, err)
+		}
 	}
 	return plan
 }
 
-// ruleFor returns the index of the rule that a call meets, negative for none. To many
-// servers /customers/42/ is /customers/42, so a rule that asks people or denies also holds
-// for its paths with a slash at their end, where a later rule would let them pass. A rule
-// that allows holds for what it says only.
-func (c *Config) ruleFor(call approvals.Call, caller Caller, path []string) int {
-	exact, last := c.rules.first(call.Upstream, call.Method, caller.Name, path), len(path)-1
-	if last == 0 || path[last] != "" {
-		return exact
+// ask makes of a call what conditions are asked about.
+func (c *Config) ask(caller Caller, onBehalfOf string, call approvals.Call, now time.Time) *question {
+	return &question{config: c, caller: caller, onBehalfOf: onBehalfOf, call: call, now: now}
+}
+
+// refuse turns a plan into a denial, because nobody can say whether its rule is about the
+// call.
+func (c *Config) refuse(plan *approvals.Plan, i int, err error) {
+	plan.Action, plan.Stages, plan.BreakGlass = approvals.ActionDeny, nil, nil
+	plan.Reason = fmt.Sprintf("the condition of rule %q cannot be evaluated: %s", plan.Rule, c.rules.when[i].why(err))
+}
+
+// Today is what this configuration demands of the call of a ticket that was submitted under
+// another, perhaps: [approvals.ActionDeny] when its caller is gone. Time conditions are
+// judged by the hour of its submission, so that the same policy always says the same.
+func (c *Config) Today(t approvals.Ticket) approvals.Plan {
+	caller, ok := c.Caller(t.Caller)
+	if !ok {
+		return approvals.Plan{Action: approvals.ActionDeny, Reason: noCaller, PolicyDigest: c.Digest}
 	}
-	without := c.rules.first(call.Upstream, call.Method, caller.Name, path[:last])
+	return c.Plan(caller, t.OnBehalfOf, t.Call, t.CreatedAt)
+}
+
+// ruleFor returns the index of the rule that a call meets, negative for none, and why its
+// condition cannot be evaluated, if so. To many servers /customers/42/ is /customers/42, so
+// a rule that asks people or denies also holds for its paths with a slash at their end,
+// where a later rule would let them pass. A rule that allows holds for what it says only.
+func (c *Config) ruleFor(q *question, path []string) (int, error) {
+	exact, err := c.rules.first(q, path)
+	shorter, slashed := withoutSlash(path)
+	if !slashed {
+		return exact, err
+	}
+	without, unclear := c.rules.first(q, shorter)
 	if without >= 0 && without < exact && c.Rules[without].Action != approvals.ActionAllow {
-		return without
+		return without, unclear
 	}
-	return exact
+	return exact, err
+}
+
+// withoutSlash is a path without the slash at its end, if it has one.
+func withoutSlash(path []string) ([]string, bool) {
+	last := len(path) - 1
+	if last == 0 || path[last] != "" {
+		return path, false
+	}
+	return path[:last], true
 }
 
 // fill copies what a rule demands into a plan; i is its index, negative for none.
-func (c *Config) fill(plan *approvals.Plan, i int) {
+func (c *Config) fill(plan *approvals.Plan, i int, now time.Time) {
 	if i < 0 {
 		plan.Reason = noRule
 		return
@@ -67,7 +108,9 @@ func (c *Config) fill(plan *approvals.Plan, i int) {
 	plan.Rule, plan.Action, plan.Reason = r.Name, r.Action, r.Reason
 	plan.ExpiresIn, plan.ExecuteWithin = r.ExpiresIn, r.ExecuteWithin
 	plan.Redact, plan.Stages = slices.Clone(r.Redact), slices.Clone(r.Stages)
+	plan.Distinct, plan.OnStale, plan.BreakGlass = r.Distinct, r.OnStale, r.BreakGlass
 	for i := range plan.Stages {
+		plan.Stages[i].Hours = c.hoursOf(plan.Stages[i], now, now.Add(r.ExpiresIn))
 		if plan.Stages[i].Channel == "" {
 			plan.Stages[i].Channel = c.Slack.Channel
 		}
@@ -84,12 +127,13 @@ func (c *Config) excluded(caller Caller, onBehalfOf string) []string {
 	return slices.Compact(out)
 }
 
-// peopleNamed returns the names of those with this name, Slack id or e-mail address, in
-// whatever case, and the text itself when there is nobody.
+// peopleNamed returns the names of those with this name, Slack id, e-mail address or other
+// account, in whatever case, and the text itself when there is nobody.
 func (c *Config) peopleNamed(text string) []string {
 	var out []string
 	for _, p := range c.People {
-		if strings.EqualFold(p.Name, text) || strings.EqualFold(p.Email, text) || strings.EqualFold(p.Slack, text) {
+		names := append([]string{p.Name, p.Email, p.Slack}, p.Accounts...)
+		if slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, text) }) {
 			out = append(out, p.Name)
 		}
 	}
@@ -100,10 +144,13 @@ func (c *Config) peopleNamed(text string) []string {
 }
 
 // ruleIndex finds the first rule that matches. Rules are kept per upstream and method, in
-// order, those for any upstream apart; only their callers and paths are left to compare.
+// order, those for any upstream apart; only their callers, paths and conditions are left
+// to compare.
 type ruleIndex struct {
 	named map[ruleKey][]route
 	any   map[string][]route // by method
+	paths []template         // by rule
+	when  []*condition       // by rule, nil: always
 }
 
 type ruleKey struct{ upstream, method string }
@@ -113,12 +160,15 @@ type route struct {
 	rule    int
 	callers map[string]bool // nil: all
 	path    template
+	when    *condition // nil: always
+	allows  bool
 }
 
 func newRuleIndex(rules []ruleDraft) ruleIndex {
 	x := ruleIndex{named: make(map[ruleKey][]route), any: make(map[string][]route)}
 	for i, r := range rules {
-		entry := route{rule: i, path: r.route}
+		entry := route{rule: i, path: r.route, when: r.when.condition, allows: r.Action == approvals.ActionAllow}
+		x.paths, x.when = append(x.paths, entry.path), append(x.when, entry.when)
 		for _, name := range r.Match.Callers {
 			if entry.callers == nil {
 				entry.callers = make(map[string]bool, len(r.Match.Callers))
@@ -141,22 +191,37 @@ func newRuleIndex(rules []ruleDraft) ruleIndex {
 	return x
 }
 
-// first returns the index of the first rule that matches, -1 when none does.
-func (x ruleIndex) first(upstream, method, caller string, path []string) int {
-	named := firstOf(x.named[ruleKey{upstream, method}], caller, path)
-	other := firstOf(x.any[method], caller, path)
-	if named < 0 || other >= 0 && other < named {
-		return other
-	}
-	return named
-}
-
-func firstOf(routes []route, caller string, path []string) int {
-	for i := range routes {
-		r := &routes[i]
-		if (r.callers == nil || r.callers[caller]) && r.path.matches(path) {
-			return r.rule
+// first returns the index of the first rule that matches, -1 when none does. With an error
+// it is a rule that asks people or denies, and whose condition cannot be evaluated.
+// Conditions come last, and none behind the first match is evaluated.
+func (x ruleIndex) first(q *question, path []string) (int, error) {
+	named, other := x.named[ruleKey{q.call.Upstream, q.call.Method}], x.any[q.call.Method]
+	for len(named)+len(other) > 0 {
+		var r *route
+		if len(other) == 0 || len(named) > 0 && named[0].rule < other[0].rule {
+			r, named = &named[0], named[1:]
+		} else {
+			r, other = &other[0], other[1:]
+		}
+		if yes, err := r.matches(q, path); yes || err != nil {
+			return r.rule, err
 		}
 	}
-	return -1
+	return -1, nil
+}
+
+// matches reports whether a route of the call's upstream and method matches. A rule that
+// allows does not when its condition cannot be evaluated; with others that is an error.
+func (r *route) matches(q *question, path []string) (bool, error) {
+	if r.callers != nil && !r.callers[q.caller.Name] || !r.path.matches(path) {
+		return false, nil
+	}
+	if r.when == nil {
+		return true, nil
+	}
+	yes, err := r.when.holds(q, &r.path, path)
+	if err != nil && r.allows {
+		return false, nil
+	}
+	return yes, err
 }

@@ -18,19 +18,19 @@ func TestTheExampleOfTheDesignLoadsAndPlans(t *testing.T) {
 	require.NoError(t, err)
 	bot, ok := c.Caller("payroll-bot")
 	require.True(t, ok)
-	got := c.Plan(bot, "dee@example.com", approvals.Call{Upstream: "billing", Method: "DELETE", Path: "/customers/42"})
+	got := c.Plan(bot, "dee@example.com", approvals.Call{Upstream: "billing", Method: "DELETE", Path: "/customers/42"}, noon)
 	upstream, _ := c.Upstream("billing")
 	require.Equal(t, approvals.Plan{
 		Rule: "delete-customer", Action: approvals.ActionApprove, PolicyDigest: c.Digest, UpstreamDigest: upstream.Digest,
 		ExpiresIn: 24 * time.Hour, ExecuteWithin: 15 * time.Minute, Excluded: []string{"ana", "dee"}, Redact: []string{"body.ssn"},
 		Stages: []approvals.Stage{
 			{
-				Name: "peer", Denials: 1, RemindEvery: 15 * time.Minute, Channel: "#billing-approvals",
+				Name: "peer", Denials: 1, Comment: approvals.CommentDeny, RemindEvery: 15 * time.Minute, Channel: "#billing-approvals",
 				Need:     []approvals.ApproverSet{{From: []string{"billing-team"}, Approvals: 1}},
 				Escalate: []approvals.Tier{{After: 30 * time.Minute, To: []string{"oncall"}, Mode: approvals.ModeAdd}},
 			},
 			{
-				Name: "security", Denials: 1, Channel: "#approvals",
+				Name: "security", Denials: 1, Comment: approvals.CommentDeny, Channel: "#approvals",
 				Need: []approvals.ApproverSet{{From: []string{"security"}, Approvals: 2}},
 			},
 		},
@@ -42,13 +42,18 @@ func TestTheExampleOfTheDesignLoadsAndPlans(t *testing.T) {
 // ruled loads rules over two upstreams and two callers.
 func ruled(t *testing.T, rules ...string) *policy.Config {
 	t.Helper()
-	return parse(t, map[string]string{
+	return parse(t, ruledSections(rules))
+}
+
+func ruledSections(rules []string) map[string]string {
+	return map[string]string{
 		"callers": "callers:\n" +
 			"  - {name: bot, key_sha256: " + keyHash + ", owners: [ana], upstreams: [billing]}\n" +
 			"  - {name: job, key_sha256: " + otherHash + ", upstreams: [billing, files]}\n",
-		"upstreams": upstream("methods: [GET, HEAD, POST, DELETE], idempotent: true") + "  - {name: files, base_url: \"https://files.internal\"}\n",
-		"rules":     "rules:\n  - " + strings.Join(rules, "\n  - ") + "\n",
-	})
+		"upstreams": upstream("methods: [GET, HEAD, POST, DELETE], idempotent: true") +
+			"  - {name: files, base_url: \"https://files.internal\"}\n",
+		"rules": "rules:\n  - " + strings.Join(rules, "\n  - ") + "\n",
+	}
 }
 
 func TestTheFirstMatchingRuleWins(t *testing.T) {
@@ -94,7 +99,7 @@ func TestARuleForAnyUpstreamKeepsItsPlaceInTheOrder(t *testing.T) {
 	)
 	job, _ := c.Caller("job")
 	for path, rule := range map[string]string{"/a": "first", "/b": "second", "/b/c": "third"} {
-		require.Equal(t, rule, c.Plan(job, "", approvals.Call{Upstream: "files", Method: "GET", Path: path}).Rule, path)
+		require.Equal(t, rule, c.Plan(job, "", approvals.Call{Upstream: "files", Method: "GET", Path: path}, noon).Rule, path)
 	}
 }
 
@@ -113,7 +118,7 @@ func TestWhatTheServiceRefusesIsDeniedWhateverTheRulesSay(t *testing.T) {
 		{"billing", "GET", "a", "the path can be read in more than one way"},
 		{"billing", "GET", "https://evil.example.com/", "the path can be read in more than one way"},
 	} {
-		got := c.Plan(bot, "", approvals.Call{Upstream: tt.upstream, Method: tt.method, Path: tt.path})
+		got := c.Plan(bot, "", approvals.Call{Upstream: tt.upstream, Method: tt.method, Path: tt.path}, noon)
 		require.Equal(t, approvals.ActionDeny, got.Action, "%+v", tt)
 		require.Equal(t, tt.reason, got.Reason, "%+v", tt)
 		require.Empty(t, got.Rule)
@@ -205,7 +210,7 @@ func TestOwnersAndThePersonBehindTheCallAreExcluded(t *testing.T) {
 		"": {"ana"}, "ana": {"ana"}, "bo": {"ana", "bo"}, "BO": {"ana", "bo"}, "U0BO": {"ana", "bo"},
 		"Bo@Example.com": {"ana", "bo"}, "nobody": {"ana", "nobody"},
 	} {
-		got := c.Plan(bot, behalf, call)
+		got := c.Plan(bot, behalf, call, noon)
 		require.Equal(t, want, got.Excluded, behalf)
 		if slices.Contains(want, "bo") {
 			require.Error(t, got.Check(c.Directory()), "bo is the only approver and acts for themself")

@@ -54,7 +54,8 @@ type mistake struct {
 
 func TestEachProblemNamesItsPlace(t *testing.T) {
 	t.Parallel()
-	for _, tt := range slices.Concat(mistakesOfForm(), mistakesOfService(), mistakesOfPeople(), mistakesOfUpstreams(), mistakesOfRules(), mistakesOfQuorum()) {
+	for _, tt := range slices.Concat(mistakesOfForm(), mistakesOfService(), mistakesOfPeople(), mistakesOfUpstreams(), mistakesOfRules(), mistakesOfQuorum(),
+		mistakesOfIdentity(), mistakesOfHours(), mistakesOfStages(), mistakesOfBypass()) {
 		t.Run(tt.promise, func(t *testing.T) {
 			t.Parallel()
 			replace := map[string]string{tt.section: tt.text}

@@ -16,19 +16,15 @@ const (
 	defaultExecute = 15 * time.Minute
 	maxExecute     = day
 
-	maxStages    = 10
-	maxSets      = 10
-	maxTiers     = 10
-	maxFrom      = 100
-	maxApprovals = 100
-	maxReason    = 1000
-	maxRedact    = 100
+	maxReason = 1000
+	maxRedact = 100
 )
 
 func (d *decoder) rule(n ast.Node) {
 	before := len(d.problems)
 	r := ruleDraft{at: d.at(n)}
 	r.ExpiresIn, r.ExecuteWithin = defaultExpires, defaultExecute
+	var distinct, stale word
 	d.object(n, "a rule", fields{
 		"name":           d.name(&r.name),
 		"match":          d.match(&r),
@@ -38,9 +34,19 @@ func (d *decoder) rule(n ast.Node) {
 		"expires_in":     d.duration(&r.ExpiresIn, time.Second, maxExpires),
 		"execute_within": d.duration(&r.ExecuteWithin, time.Second, maxExecute),
 		"stages":         d.capped("stages", maxStages, d.stage(&r)),
+		"distinct":       d.choice(&distinct, "ticket", "stage"),
+		"on_stale":       d.choice(&stale, "reopen", "end"),
+		"break_glass":    d.breakGlass(&r),
 	}, "name", "match")
 	r.Name = r.name.text
+	if distinct.text == "stage" {
+		r.Distinct = approvals.DistinctStage
+	}
+	if stale.text == "end" {
+		r.OnStale = approvals.StaleEnd
+	}
 	d.finishRule(&r, n)
+	d.checkApplies(r, distinct, stale)
 	r.broken = len(d.problems) > before
 	d.draft.rules = append(d.draft.rules, r)
 }
@@ -77,6 +83,35 @@ func (d *decoder) finishRule(r *ruleDraft, n ast.Node) {
 	d.finishStages(r)
 }
 
+// checkApplies reports what says nothing in a rule of this kind.
+func (d *decoder) checkApplies(r ruleDraft, distinct, stale word) {
+	if len(r.stages) > 0 || (r.Action != approvals.ActionAllow && r.Action != approvals.ActionDeny) {
+		return // it has stages, or nobody knows what it wants
+	}
+	if distinct.text != "" {
+		d.problem(distinct.at, "", "distinct is for rules with stages")
+	}
+	if r.glassAt.src != nil {
+		d.problem(r.glassAt, "", "break_glass is for rules with stages")
+	}
+	if stale.text != "" && r.Action == approvals.ActionDeny {
+		d.problem(stale.at, "", "on_stale is for rules that let calls through")
+	}
+}
+
+// breakGlass decodes who may bypass the stages.
+func (d *decoder) breakGlass(r *ruleDraft) field {
+	return func(n ast.Node) {
+		var announce word
+		r.glassAt = d.at(n)
+		d.object(n, "break_glass", fields{
+			"from":     d.from("from", &r.glass),
+			"announce": d.channel(&announce),
+		}, "from")
+		r.BreakGlass = &approvals.BreakGlass{From: texts(r.glass), Announce: announce.text}
+	}
+}
+
 func (d *decoder) match(r *ruleDraft) field {
 	return func(n ast.Node) {
 		var one word
@@ -89,6 +124,7 @@ func (d *decoder) match(r *ruleDraft) field {
 			"path":     d.word(&r.path),
 			"caller":   d.word(&one),
 			"callers":  d.words("callers", &r.callers),
+			"when":     d.condition(r),
 		})
 		if one.text != "" {
 			r.callers = append(r.callers, one)
@@ -142,126 +178,4 @@ func (d *decoder) redact(dst *[]string) field {
 			*dst = append(*dst, w.text)
 		}
 	}
-}
-
-// capped is a list with a limit of its own.
-func (d *decoder) capped(what string, most int, item field) field {
-	return func(n ast.Node) {
-		if seq, ok := n.(*ast.SequenceNode); ok && len(seq.Values) > most {
-			d.problem(d.at(n), "", "%s has %d items, at most %d are allowed", what, len(seq.Values), most)
-			return
-		}
-		d.list(what, item)(n)
-	}
-}
-
-func (d *decoder) stage(r *ruleDraft) field {
-	return func(n ast.Node) {
-		s := stageDraft{at: d.at(n), denials: 1}
-		d.object(n, "a stage", fields{
-			"name":     d.name(&s.name),
-			"need":     d.capped("need", maxSets, d.set(&s)),
-			"denials":  d.number(&s.denials, &s.denialAt, 1, maxApprovals),
-			"remind":   d.remind(&s),
-			"escalate": d.capped("escalate", maxTiers, d.tier(&s)),
-			"notify":   d.notify(&s),
-		}, "name", "need")
-		r.stages = append(r.stages, s)
-	}
-}
-
-func (d *decoder) set(s *stageDraft) field {
-	return func(n ast.Node) {
-		set := setDraft{at: d.at(n)}
-		d.object(n, "an approver set", fields{
-			"from":      d.from("from", &set.from),
-			"approvals": d.number(&set.approvals, &set.approvalsAt, 1, maxApprovals),
-		}, "from", "approvals")
-		s.need = append(s.need, set)
-	}
-}
-
-func (d *decoder) from(what string, dst *[]word) field {
-	return func(n ast.Node) {
-		d.words(what, dst)(n)
-		if len(*dst) > maxFrom {
-			d.problem(d.at(n), "make a group of them", "%s has %d items, at most %d are allowed", what, len(*dst), maxFrom)
-		}
-	}
-}
-
-func (d *decoder) remind(s *stageDraft) field {
-	return func(n ast.Node) {
-		s.remindAt = d.at(n)
-		d.object(n, "remind", fields{"every": d.duration(&s.remind, time.Second, maxExpires)}, "every")
-	}
-}
-
-func (d *decoder) notify(s *stageDraft) field {
-	return func(n ast.Node) { d.object(n, "notify", fields{"channel": d.channel(&s.channel)}, "channel") }
-}
-
-func (d *decoder) tier(s *stageDraft) field {
-	return func(n ast.Node) {
-		t := tierDraft{at: d.at(n), mode: approvals.ModeAdd}
-		var mode word
-		d.object(n, "an escalation", fields{
-			"after": func(n ast.Node) {
-				t.afterAt = d.at(n)
-				d.duration(&t.after, time.Second, maxExpires)(n)
-			},
-			"to":   d.from("to", &t.to),
-			"mode": d.word(&mode),
-		}, "after", "to")
-		if mode.text != "" {
-			t.mode = approvals.Mode(mode.text)
-		}
-		if t.mode != approvals.ModeAdd && t.mode != approvals.ModeReplace {
-			d.problem(mode.at, didYouMean(mode.text, []string{"add", "replace"}), "mode must be add or replace")
-		}
-		s.tiers = append(s.tiers, t)
-	}
-}
-
-// finishStages checks the timers and turns the stages into those of a plan.
-func (d *decoder) finishStages(r *ruleDraft) {
-	seen := make(map[string]bool)
-	for _, s := range r.stages {
-		if s.name.text != "" && seen[s.name.text] {
-			d.problem(s.name.at, "", "the rule has a stage %q already", s.name.text)
-		}
-		seen[s.name.text] = true
-		if s.remind >= r.ExpiresIn {
-			d.problem(s.remindAt, "", "the first reminder would come after the ticket has expired (expires_in: %s)", showDuration(r.ExpiresIn))
-		}
-		d.checkTiers(s, r.ExpiresIn)
-		r.Stages = append(r.Stages, s.stage())
-	}
-}
-
-func (d *decoder) checkTiers(s stageDraft, expires time.Duration) {
-	var last time.Duration
-	for _, t := range s.tiers {
-		switch {
-		case t.after == 0: // reported
-		case t.after <= last:
-			d.problem(t.afterAt, "", "escalations must be in order: %s is not later than %s before it", showDuration(t.after), showDuration(last))
-		case t.after >= expires:
-			d.problem(t.afterAt, "", "the escalation would come after the ticket has expired (expires_in: %s)", showDuration(expires))
-		}
-		last = max(last, t.after)
-	}
-}
-
-func (s stageDraft) stage() approvals.Stage {
-	out := approvals.Stage{
-		Name: s.name.text, Denials: s.denials, RemindEvery: s.remind, Channel: s.channel.text,
-	}
-	for _, set := range s.need {
-		out.Need = append(out.Need, approvals.ApproverSet{From: texts(set.from), Approvals: set.approvals})
-	}
-	for _, t := range s.tiers {
-		out.Escalate = append(out.Escalate, approvals.Tier{After: t.after, To: texts(t.to), Mode: t.mode})
-	}
-	return out
 }

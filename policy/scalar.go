@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,6 +54,20 @@ func (d *decoder) words(what string, dst *[]word) field {
 	})
 }
 
+// choice decodes one of a few words.
+func (d *decoder) choice(dst *word, options ...string) field {
+	return func(n ast.Node) {
+		var w word
+		d.word(&w)(n)
+		if w.text != "" && !slices.Contains(options, w.text) {
+			last := len(options) - 1
+			d.problem(w.at, didYouMean(w.text, options), "%s must be %s or %s", d.label, strings.Join(options[:last], ", "), options[last])
+			w.text = ""
+		}
+		*dst = w
+	}
+}
+
 func (d *decoder) textOf(n ast.Node) (string, bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
@@ -78,7 +93,7 @@ func (d *decoder) boolean(dst *bool) field {
 }
 
 // number decodes a whole number between two limits.
-func (d *decoder) number(dst *int, at *pos, low, high int) field {
+func (d *decoder) number(dst *int, at *pos, low, high int) field { //nolint:unparam // today every number begins at 1
 	return func(n ast.Node) {
 		i, ok := wholeNumber(n)
 		if !ok {

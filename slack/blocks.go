@@ -58,20 +58,12 @@ func quote(text string) slackgo.RichTextElement {
 	return &slackgo.RichTextQuote{Type: slackgo.RTEQuote, Elements: []slackgo.RichTextSectionElement{literal(text)}}
 }
 
-// label is a bold line of ours above what somebody wrote, with a mention where user is one.
-func label(before, user, after string) slackgo.RichTextElement {
-	bold := &slackgo.RichTextSectionTextStyle{Bold: true}
-	var elements []slackgo.RichTextSectionElement
-	if before != "" {
-		elements = append(elements, slackgo.NewRichTextSectionTextElement(before, bold))
-	}
-	if user != "" {
-		elements = append(elements, slackgo.NewRichTextSectionUserElement(user, nil))
-	}
-	if after != "" {
-		elements = append(elements, slackgo.NewRichTextSectionTextElement(after, bold))
-	}
-	return slackgo.NewRichTextSection(elements...)
+// label is a bold line of ours above what somebody wrote.
+func label(text string) slackgo.RichTextElement { return slackgo.NewRichTextSection(bold(text)) }
+
+// bold is our own words in rich text.
+func bold(text string) slackgo.RichTextSectionElement {
+	return slackgo.NewRichTextSectionTextElement(text, &slackgo.RichTextSectionTextStyle{Bold: true})
 }
 
 // literal is text that Slack shows as it is: no links, no mentions, no pictures.

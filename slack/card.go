@@ -2,6 +2,7 @@ package slack
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	slackgo "github.com/slack-go/slack"
@@ -31,14 +32,23 @@ func Card(v View) Message {
 }
 
 // askingBlocks lays the card out twice: once with hardly any of the request, to see how much
-// room all the rest leaves for it.
+// room all the rest leaves for it. Answers may come at any time, so that room is kept for
+// them from the first question on: what the card shows of the request, and so whether it
+// can be approved, never depends on whether they have been read.
 func (v View) askingBlocks() []slackgo.Block {
+	notes, kept := v.notes(), 0
+	if v.Ticket.Questions > 0 {
+		kept = roomAnswers
+		for _, e := range notes {
+			kept -= sizeOf(e)
+		}
+	}
 	rest := linter{ids: map[string]bool{}}
-	rest.blocks(v.layOut(v.exhibit(1)))
-	return v.layOut(v.exhibit(roomCard - rest.text))
+	rest.blocks(v.layOut(v.exhibit(1), notes))
+	return v.layOut(v.exhibit(max(roomCard-rest.text-max(kept, 0), 1)), notes)
 }
 
-func (v View) layOut(shown exhibit) []slackgo.Block {
+func (v View) layOut(shown exhibit, notes []slackgo.RichTextElement) []slackgo.Block {
 	words, whole := v.words()
 	if !whole && shown.complete {
 		shown.complete, shown.obstacle = false, "what its requester wrote is too long to be shown here in full"
@@ -47,7 +57,7 @@ func (v View) layOut(shown exhibit) []slackgo.Block {
 		header(v.headline()), section(blockWho, v.who()),
 		rich(blockRequest, append([]slackgo.RichTextElement{preformatted(shown.text)}, words...)...),
 	}
-	if notes := v.notes(); len(notes) > 0 {
+	if len(notes) > 0 {
 		blocks = append(blocks, rich(blockNotes, notes...))
 	}
 	blocks = append(blocks, v.facts(), section(blockOutcome, v.effect(shown)), contextLine(blockHash, v.account(shown)))
@@ -86,23 +96,34 @@ func (v View) title() string {
 		}
 		return fmt.Sprintf("Stage %d is on hold", v.Stage+1)
 	}
-	if title, ok := titles[v.Ticket.State]; ok {
-		return title
+	title, ok := titles[v.Ticket.State]
+	if !ok {
+		return "Request"
 	}
-	return "Request"
+	if v.Ticket.State == approvals.Cancelled && v.Ticket.SupersededBy != "" {
+		return "Superseded"
+	}
+	if _, broken := v.bypass(); broken {
+		return title + " (glass broken)"
+	}
+	return title
 }
 
-// headline is plain text: what is asked, as verb and target.
-func (v View) headline() string {
+func (v View) headline() string { return v.headlineOf(v.title()) }
+
+// headlineOf is plain text: what is asked, as verb and target.
+func (v View) headlineOf(title string) string {
 	c := v.Ticket.Call
-	return v.title() + ": " + shorten(c.Method, 10, asciiLine) + " · " +
-		shorten(c.Upstream, 30, oneLine) + " " + shorten(c.Path, roomTitlePath, asciiLine)
+	text := title + ": " + shorten(c.Method, 10, asciiLine) + " · " + shorten(c.Upstream, 30, oneLine) + " "
+	return text + shorten(c.Path, min(roomTitlePath, maxHeaderText-units(text)), asciiLine)
 }
 
 // sentence is all that a notification or a screen reader gives.
-func (v View) sentence() string {
+func (v View) sentence() string { return v.sentenceOf(v.title()) }
+
+func (v View) sentenceOf(title string) string {
 	c := v.Ticket.Call
-	return fmt.Sprintf("%s: %s %s on %s, requested by %s", v.title(), entities.Replace(shorten(c.Method, 10, asciiLine)),
+	return fmt.Sprintf("%s: %s %s on %s, requested by %s", title, entities.Replace(shorten(c.Method, 10, asciiLine)),
 		entities.Replace(shorten(c.Path, 200, asciiLine)), mrkdwn(c.Upstream, roomName), mrkdwn(v.Ticket.Caller, roomName))
 }
 
@@ -114,7 +135,14 @@ func (v View) who() string {
 	}
 	stage, _ := v.stage()
 	text += " · rule " + code(t.Plan.Rule, roomName) + " · *" + v.place() + "*"
-	return text + " (" + mrkdwn(stage.Name, roomName) + ", " + v.quorum() + ")"
+	text += " (" + mrkdwn(stage.Name, roomName) + ", " + v.quorum() + ")"
+	if stage.Round > 0 {
+		text += " · the policy became stricter: *asked again*"
+	}
+	if t.Supersedes != "" {
+		text += " · takes the place of " + v.otherLink(t.Supersedes)
+	}
+	return text
 }
 
 func (v View) place() string {
@@ -131,25 +159,24 @@ func (v View) behalf() string {
 	return id
 }
 
-// quorum says how many of how many people have to approve.
+// quorum says how many of how many people have to approve: those who may still decide, and
+// those whose vote counts already.
 func (v View) quorum() string {
-	barred := map[string]bool{}
-	for _, name := range append(append([]string{}, v.Ticket.Plan.Excluded...), v.Directory.Owners[v.Ticket.Caller]...) {
-		barred[name] = true
+	people := make(map[string]bool)
+	for _, name := range v.Ticket.WaitingFor(v.dir()) {
+		people[name] = true
 	}
-	eligible := map[string]bool{}
 	for _, set := range v.Tally.Sets {
-		for name := range v.Directory.Members(set.From) {
-			eligible[name] = !barred[name]
+		for _, name := range set.By {
+			people[name] = true
 		}
 	}
-	n := 0
-	for _, ok := range eligible {
-		if ok {
-			n++
+	for _, d := range v.Ticket.Decisions {
+		if d.Stage == v.Stage && d.Verdict == approvals.Deny && !v.requester(d.Person) {
+			people[d.Person] = true
 		}
 	}
-	return fmt.Sprintf("%d of %s", v.Tally.Needed, plural(n, "person", "people"))
+	return fmt.Sprintf("%d of %s", v.Tally.Needed, plural(len(people), "person", "people"))
 }
 
 // words shows what the requester wrote besides the call. It is false when some of it does
@@ -165,7 +192,7 @@ func (v View) words() (out []slackgo.RichTextElement, whole bool) {
 			whole = false
 			s.out.WriteString("… (cut)")
 		}
-		out = append(out, label(heading, "", ""), in(s.out.String()))
+		out = append(out, label(heading), in(s.out.String()))
 	}
 	t := v.Ticket
 	add("Why (from the requester): ", t.Justification, roomJustification, lines, quote)
@@ -209,12 +236,18 @@ func (v View) progress() string {
 	return strings.Join(lines, "\n")
 }
 
-// votes lists who said so in this stage, and when.
+// votes lists who said so in this stage, and when. A yes that has stopped counting, because
+// its giver is not an approver any more, is marked.
 func (v View) votes(verdict approvals.Verdict) (out []string) {
 	for _, d := range v.Ticket.Decisions {
-		if d.Verdict == verdict && d.Stage == v.Stage {
-			out = append(out, v.person(d.Person)+" ("+clock(d.At)+")")
+		if d.Verdict != verdict || d.Stage != v.Stage {
+			continue
 		}
+		vote := v.voter(d) + " (" + clock(d.At)
+		if verdict == approvals.Approve && !slices.ContainsFunc(v.Tally.Sets, func(s approvals.SetTally) bool { return slices.Contains(s.By, d.Person) }) {
+			vote += ", no longer counts"
+		}
+		out = append(out, vote+")")
 	}
 	return out
 }
@@ -229,21 +262,45 @@ func (v View) orPage() string {
 
 // effect says in plain words what Approve does, or why it is not offered.
 func (v View) effect(shown exhibit) string {
-	text := "Nothing has been sent. "
+	text := v.stalled() + "Nothing has been sent. "
 	switch missing := v.Tally.Needed - v.Tally.Have - 1; {
 	case !shown.complete:
 		return text + "*This request cannot be approved from here:* " + shown.obstacle + ". It can be denied" + v.orPage() + "."
 	case v.Stage+1 < len(v.Ticket.Plan.Stages):
-		text += "Approving counts for this stage; it is sent once, when the last stage is complete."
+		text += "Approving counts for this stage; it is sent once, when the last stage is complete" + v.hour() + "."
 	case missing > 0:
-		text += "Approving leaves " + plural(missing, "approval", "approvals") + " to be given; it is sent once, right after the last."
+		text += "Approving leaves " + plural(missing, "approval", "approvals") + " to be given; it is sent once, right after the last" + v.hour() + "."
+	case v.hour() != "":
+		text += "Approving leaves it to be sent once" + v.hour() + "."
 	default:
 		text += "Approving sends it once, now."
 	}
 	if v.Ticket.Plan.Idempotent {
 		text += " If its answer is lost it may be sent again, which this upstream declares harmless."
 	}
-	return text
+	return text + v.wanted()
+}
+
+// stalled says in words that the ticket cannot be completed as things stand.
+func (v View) stalled() string {
+	if v.Ticket.Stalled == nil {
+		return ""
+	}
+	return ":warning: *Nobody who may still decide can complete this:* " + mrkdwn(v.Ticket.Stalled.Reason, roomReason) + ". "
+}
+
+// wanted says which decisions need a comment.
+func (v View) wanted() string {
+	yes, no := CommentRequired(v.Ticket, v.Stage, approvals.Approve), CommentRequired(v.Ticket, v.Stage, approvals.Deny)
+	switch {
+	case yes && no:
+		return " Either decision needs a comment."
+	case yes:
+		return " Approving needs a comment."
+	case no:
+		return " Denying needs a reason."
+	}
+	return ""
 }
 
 // account is the line that tells requests apart and says how much of this one is shown.
@@ -259,34 +316,4 @@ func (v View) footer() string {
 		text += " · closed " + date(v.Ticket.FinishedAt)
 	}
 	return text
-}
-
-func (v View) buttons(shown exhibit) slackgo.Block {
-	if !ValidHandle(v.Handle) {
-		return nil
-	}
-	if !shown.complete {
-		return slackgo.NewActionBlock(blockActions, v.denyButton())
-	}
-	return slackgo.NewActionBlock(blockActions, v.approveButton(), v.denyButton())
-}
-
-func (v View) approveButton() slackgo.BlockElement {
-	c := v.Ticket.Call
-	b := slackgo.NewButtonBlockElement(ActionApprove, v.Handle, plainText("Approve")).WithStyle(slackgo.StylePrimary)
-	b.AccessibilityLabel = shorten("Approve "+c.Method+" "+c.Path+" on "+c.Upstream, 75, oneLine)
-	return b.WithConfirm(slackgo.NewConfirmationBlockObject(plainText("Approve this request?"), plainText(v.confirmation()),
-		plainText("Approve"), plainText("Go back")).WithStyle(slackgo.StylePrimary))
-}
-
-// confirmation repeats what matters. The card behind it shows all of it, so a long target
-// may be cut here.
-func (v View) confirmation() string {
-	return shorten(v.Ticket.Call.Method, 10, asciiLine) + " " + shorten(v.target(), roomConfirm, asciiLine) +
-		"\nfingerprint " + shorten(approvals.Fingerprint(v.Ticket.Digest), 64, asciiLine) +
-		"\nIt runs at once after the last approval."
-}
-
-func (v View) denyButton() slackgo.BlockElement {
-	return slackgo.NewButtonBlockElement(ActionDeny, v.Handle, plainText("Deny…")).WithStyle(slackgo.StyleDanger)
 }

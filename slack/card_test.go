@@ -2,6 +2,7 @@ package slack_test
 
 import (
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -72,6 +73,7 @@ func states(t *testing.T) map[string]slack.View {
 	out["cancelled"] = viewOf(next(t, tr, err), 0)
 	tr, err = running.Cancel(caller, "stop", start.Add(17*time.Minute))
 	out["cancelled_too_late"] = viewOf(next(t, tr, err), 0)
+	maps.Copy(out, laterStates(t))
 	return addPolicyStates(t, out)
 }
 
@@ -112,10 +114,16 @@ func TestCardOfEveryStateIsAcceptedBySlackAndCanReplaceEveryOther(t *testing.T) 
 
 func TestOnlyAnOpenCardOfTheCurrentStageHasButtons(t *testing.T) {
 	t.Parallel()
-	open := map[string]bool{"pending": true, "progress": true, "needs_info": true, "stage_1_of_2": true, "stage_2_of_2": true}
 	for name, v := range states(t) {
-		if open[name] {
-			require.Equal(t, []string{slack.ActionApprove, slack.ActionDeny}, buttons(slack.Card(v)), name)
+		if v.Ticket.State.Open() && v.Ticket.Stage == v.Stage {
+			want := []string{slack.ActionApprove, slack.ActionDeny}
+			if v.Ticket.Question == nil { // one at a time
+				want = append(want, slack.ActionAsk)
+			}
+			if v.Ticket.Plan.BreakGlass != nil {
+				want = append(want, slack.ActionBreakGlass)
+			}
+			require.Equal(t, want, buttons(slack.Card(v)), name)
 			continue
 		}
 		require.Empty(t, buttons(slack.Card(v)), name)
@@ -149,6 +157,9 @@ func TestThePlainCardNeverOffersToApprove(t *testing.T) {
 	}
 }
 
+// inThreeHours is when the call of a scheduled ticket may be made.
+const inThreeHours = "<!date^1795456800^{date_short_pretty} {time}|2026-11-23 18:00 UTC>"
+
 func TestTheEffectIsSaidInPlainWords(t *testing.T) {
 	t.Parallel()
 	all := states(t)
@@ -161,7 +172,22 @@ func TestTheEffectIsSaidInPlainWords(t *testing.T) {
 		"succeeded":         ":white_check_mark: Approved by <@U02BO> and <@U02CHEN>. Upstream answered *200* in 312 ms. Callback not delivered yet.",
 		"failed":            ":x: Approved by <@U02BO> and <@U02CHEN>. Upstream answered *503* in 312 ms, which counts as a failure. Callback not delivered yet.",
 		"allowed_by_policy": ":hourglass_flowing_sand: Allowed by rule `read-only` without anybody's approval. It is about to be sent, once.",
-		"stage_complete":    ":white_check_mark: Stage 1 is complete, approved by <@U02DEV>. Stage 2 of 2 (security) is being asked. Nothing has been sent.",
+		"held":              ":hourglass_flowing_sand: Approved by <@U02BO> and <@U02CHEN>. It will be sent once, not before " + inThreeHours + ".",
+		"released":          ":hourglass_flowing_sand: Approved by <@U02BO> and <@U02CHEN>. It is about to be sent, once.",
+		"scheduled":         "Nothing has been sent. Approving leaves it to be sent once, not before " + inThreeHours + ".",
+		"superseded":        ":leftwards_arrow_with_hook: Superseded by <https://countersign.example.com/t/" + otherTicket + "|tkt_01k9…r7q8>. Nothing was sent. Callback not delivered yet.",
+		"glass_broken":      ":hourglass_flowing_sand: *Glass broken by* <@U02DEV>: 2 approvals were bypassed. It is about to be sent, once.",
+		"glass_broken_succeeded": ":white_check_mark: *Glass broken by* <@U02DEV>: 1 approval was bypassed. Approved by <@U02BO> before. " +
+			"Upstream answered *200* in 312 ms. Callback not delivered yet.",
+		"denied_in_a_place": ":no_entry: Denied by <@U02DAN> for <@U02CHEN>. Nothing was sent. Callback not delivered yet.",
+		"stalled": ":warning: *Nobody who may still decide can complete this:* 2 approvals are needed and the people who may still decide can give 1. " +
+			"Nothing has been sent. Approving leaves 1 approval to be given; it is sent once, right after the last.",
+		"asked_again_elsewhere": ":white_check_mark: Stage 1 is complete, approved by <@U02BO> and <@U02CHEN>. " +
+			"The policy became stricter since: *asked again*. Stage 2 of 3 (security) is being asked. Nothing has been sent.",
+		"comment_to_approve": "Nothing has been sent. Approving sends it once, now. Approving needs a comment.",
+		"comment_to_deny":    "Nothing has been sent. Approving sends it once, now. Denying needs a reason.",
+		"comment_always":     "Nothing has been sent. Approving sends it once, now. Either decision needs a comment.",
+		"stage_complete":     ":white_check_mark: Stage 1 is complete, approved by <@U02DEV>. Stage 2 of 2 (security) is being asked. Nothing has been sent.",
 	} {
 		require.Equal(t, want, block(slack.Card(all[name]), "out").(*slackgo.SectionBlock).Text.Text, name)
 	}

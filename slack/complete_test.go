@@ -31,7 +31,7 @@ func TestABodyOf40kBCannotBeApprovedAndSaysSo(t *testing.T) {
 	body := `{"note":"` + strings.Repeat("x", 40_000) + `"}`
 	m := slack.Card(pendingView(t, withBody(body)))
 	require.NoError(t, slack.Lint(m))
-	require.Equal(t, []string{slack.ActionDeny}, buttons(m))
+	require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk}, buttons(m))
 	require.Contains(t, textsOf(t, m.Blocks).all(), "*This request cannot be approved from here:* it is too long to be shown here in full.")
 	_, shown, _ := strings.Cut(shownRequest(m), "\n\n")
 	require.Contains(t, accountOf(m), "body "+thousands(len(shown))+" of 40,011 bytes shown")
@@ -46,7 +46,7 @@ func TestABodyOf7kBCanBeApproved(t *testing.T) {
 	t.Parallel()
 	m := slack.Card(pendingView(t, withBody(strings.Repeat("x", 7000))))
 	require.NoError(t, slack.Lint(m))
-	require.Equal(t, []string{slack.ActionApprove, slack.ActionDeny}, buttons(m))
+	require.Equal(t, []string{slack.ActionApprove, slack.ActionDeny, slack.ActionAsk}, buttons(m))
 	require.Contains(t, accountOf(m), "body 7,000 of 7,000 bytes shown")
 }
 
@@ -66,7 +66,7 @@ func TestACutNeverGoesThroughACharacterOrItsSpelling(t *testing.T) {
 }
 
 // Whatever is too long to show takes Approve away, wherever it is.
-func TestAnythingNotShownInFullCannotBeApproved(t *testing.T) {
+func TestFieldNote10WhatIsNotShownInFullCannotBeApproved(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 12_000)
 	for name, edit := range map[string]func(*approvals.Submission, *approvals.Plan){
@@ -87,7 +87,7 @@ func TestAnythingNotShownInFullCannotBeApproved(t *testing.T) {
 			t.Parallel()
 			m := slack.Card(pendingView(t, edit))
 			require.NoError(t, slack.Lint(m))
-			require.Equal(t, []string{slack.ActionDeny}, buttons(m))
+			require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk}, buttons(m))
 			require.Contains(t, textsOf(t, m.Blocks).all(), "cannot be approved from here")
 		})
 	}
@@ -107,7 +107,7 @@ func TestATicketWhoseBytesAreNotThoseOfItsDigestCannotBeApproved(t *testing.T) {
 		v := pendingView(t, nil)
 		tamper(&v.Ticket)
 		m := slack.Card(v)
-		require.Equal(t, []string{slack.ActionDeny}, buttons(m), name)
+		require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk}, buttons(m), name)
 		require.Contains(t, textsOf(t, m.Blocks).all(), "does not have the fingerprint of what was submitted", name)
 		require.NoError(t, slack.Lint(m), name)
 	}

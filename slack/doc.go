@@ -7,11 +7,13 @@
 // nothing authoritative but an opaque handle; the request that is decided on is read from
 // the database row behind it, never from the message.
 //
-// Outbound: a [View] of a ticket goes through [Card], [Reminder], [Escalation] or
-// [DenyModal], which are pure, and then through a [Client]. One renderer makes every copy
-// of a card in every state, so that copies cannot disagree.
+// Outbound: a [View] of a ticket goes through [Card], a [Modal], or one of the notes for its
+// thread ([Reminder], [Escalation], [Asked], [Answered], [Stalled], [AskedAgain],
+// [GlassBroken]), which are pure, and then through a [Client]. One renderer makes every
+// copy of a card in every state, so that copies cannot disagree.
 //
 // What callers and approvers wrote is shown as it is: in rich text or plain text objects
 // only, never in mrkdwn, with everything invisible spelled out. A card that cannot show all
-// of a request has no Approve button.
+// of a request offers no way to approve it, nor to break the glass; [Offers] says what a card
+// offers.
 package slack

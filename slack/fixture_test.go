@@ -31,7 +31,7 @@ func directory() approvals.Directory {
 	return approvals.Directory{
 		People: map[string]approvals.Person{
 			"ana": {Name: "ana", Slack: "U02ANA"}, "bo": {Name: "bo", Slack: "U02BO"},
-			"chen": {Name: "chen", Slack: "U02CHEN"}, "dev": {Name: "dev", Slack: "U02DEV"}, "eve": {Name: "eve"},
+			"chen": {Name: "chen", Slack: "U02CHEN"}, "dan": {Name: "dan", Slack: "U02DAN"}, "dev": {Name: "dev", Slack: "U02DEV"}, "eve": {Name: "eve"},
 		},
 		Groups: map[string][]string{"billing-team": {"ana", "bo", "chen"}, "security": {"bo", "chen", "eve"}, "oncall": {"dev"}},
 		Owners: map[string][]string{"payroll-bot": {"ana"}},
@@ -74,7 +74,7 @@ func submission() approvals.Submission {
 func submitted(t *testing.T, s approvals.Submission, p approvals.Plan) approvals.Ticket {
 	t.Helper()
 	harmless := submission()
-	harmless.Caller = s.Caller
+	harmless.Caller, harmless.NotBefore, harmless.Supersedes = s.Caller, s.NotBefore, s.Supersedes
 	tr, err := approvals.Submit(harmless, p, directory(), start)
 	require.NoError(t, err)
 	ticket := tr.Ticket
@@ -109,9 +109,9 @@ func next(t *testing.T, tr approvals.Transition, err error) approvals.Ticket {
 func executing(t *testing.T, ticket approvals.Ticket) approvals.Ticket {
 	t.Helper()
 	now := start.Add(17 * time.Minute)
-	tr, err := ticket.Claim("w1", directory(), now)
+	tr, err := ticket.Claim("w1", directory(), ticket.Plan, now)
 	ticket = next(t, tr, err)
-	tr, err = ticket.BeginExecution(ticket.Epoch, "w1", ticket.Digest, directory(), now)
+	tr, err = ticket.BeginExecution(ticket.Epoch, "w1", ticket.Digest, directory(), ticket.Plan, now)
 	return next(t, tr, err)
 }
 
@@ -130,7 +130,7 @@ func answered(status int, success bool) approvals.Outcome {
 // viewOf is what the card of a stage is rendered from.
 func viewOf(ticket approvals.Ticket, stage int) slack.View {
 	return slack.View{
-		Ticket: ticket, Tally: tallyOf(ticket, stage), Directory: directory(), Stage: stage, Handle: handle,
+		Ticket: ticket, Tally: tallyOf(ticket, stage), Directory: directory(), Now: start.Add(20 * time.Minute), Stage: stage, Handle: handle,
 		PublicURL: "https://countersign.example.com", BaseURL: "https://billing.internal/v1",
 	}
 }

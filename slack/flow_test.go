@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"countersign/approvals"
 	"countersign/slack"
 	"countersign/slack/emulator"
 )
@@ -48,7 +49,7 @@ func listening(t *testing.T, onSubmit func(slack.Interaction) []byte) (*emulator
 		SigningSecrets: []slack.Secret{signingSecret}, Now: time.Now, //nolint:forbidigo // the emulator signs with the wall clock
 	})
 	require.NoError(t, err)
-	v := pendingView(t, nil)
+	v := pendingView(t, reasoned)
 	a := &app{verifier: verifier, got: make(chan slack.Interaction, 10)}
 	a.act = func(in slack.Interaction) []byte {
 		switch {
@@ -96,9 +97,9 @@ func TestADenialAsksForItsReasonAndCanBeCorrected(t *testing.T) {
 	t.Parallel()
 	emu, client, app := listening(t, func(in slack.Interaction) []byte {
 		switch {
-		case strings.HasPrefix(in.Reason(), "again"):
+		case strings.HasPrefix(in.Typed(), "again"):
 			return slack.AckError(slack.ReasonBlock, "Please say more.")
-		case strings.HasPrefix(in.Reason(), "late"):
+		case strings.HasPrefix(in.Typed(), "late"):
 			return slack.AckNotice("This request is already closed.")
 		}
 		return nil
@@ -124,7 +125,7 @@ func TestADenialAsksForItsReasonAndCanBeCorrected(t *testing.T) {
 	require.Contains(t, views[0].Text, "This request is already closed.")
 	<-app.got
 	in := <-app.got
-	require.Equal(t, []string{handle, slack.CallbackDeny, "late as it is"}, []string{in.Handle, in.View.CallbackID, in.Reason()})
+	require.Equal(t, []string{handle, slack.CallbackDeny, "late as it is"}, []string{in.Handle, in.View.CallbackID, in.Typed()})
 }
 
 func TestWhatSlackDidNotSignDoesNotCount(t *testing.T) {
@@ -150,4 +151,39 @@ func TestWhatSlackDidNotSignDoesNotCount(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, reply.Status)
 	require.Equal(t, "U02BO", (<-app.got).User.ID, "the query is not signed and must not count")
+}
+
+func TestEveryModalIsOpenedFilledInAndSentOff(t *testing.T) {
+	t.Parallel()
+	p := breakable()
+	p.Stages[0].Comment = approvals.CommentApprove // so that Approve has a modal, and Deny wants no reason
+	v := viewOf(submitted(t, submission(), p), 0)
+	emu, client, app := listening(t, func(slack.Interaction) []byte { return nil })
+	opening := app.act
+	app.act = func(in slack.Interaction) []byte {
+		m, ok := slack.Modal(v, in.ActionID)
+		if !ok {
+			return opening(in)
+		}
+		if err := client.OpenView(t.Context(), in.TriggerID, m); err != nil {
+			t.Error(err)
+		}
+		return nil
+	}
+	ref, err := client.Post(t.Context(), channel, slack.Card(v), slack.PostOptions{})
+	require.NoError(t, err)
+	for action, text := range map[string]string{
+		slack.ActionApprove: "checked with legal", slack.ActionDeny: "", slack.ActionAsk: "Which <!channel>?", slack.ActionBreakGlass: "production is down",
+	} {
+		seen, err := emu.Click(t.Context(), "U02BO", channel, ref.TS, action, true)
+		require.NoError(t, err, action)
+		require.NotNil(t, seen.OpenedView, action)
+		<-app.got
+		seen, err = emu.SubmitView(t.Context(), "U02BO", seen.OpenedView.ID, map[string]map[string]string{slack.InputOf(action): {slack.InputAction: text}})
+		require.NoError(t, err, action)
+		require.Empty(t, seen.Errors, action)
+		require.True(t, seen.Closed, action)
+		in := <-app.got
+		require.Equal(t, []string{action, text, handle}, []string{in.View.CallbackID, in.Typed(), in.Handle})
+	}
 }

@@ -39,14 +39,44 @@ func everywhere(t *testing.T, text string) []slack.View {
 	unknown.Problem.Detail = text
 	denied := decided(t, pending, "bo", approvals.Deny, "no")
 	denied.Decisions[0].Comment = text
-	return []slack.View{viewOf(pending, 0), viewOf(approved(t, pending, "bo", "chen"), 0), viewOf(unknown, 0), viewOf(denied, 0)}
+	glass := broken(t, submitted(t, s, breakable()), "no time")
+	glass.Decisions[0].Comment = text
+	return []slack.View{
+		viewOf(pending, 0), viewOf(approved(t, pending, "bo", "chen"), 0), viewOf(unknown, 0), viewOf(denied, 0), viewOf(glass, 0),
+		inquiry(t, pending, text),
+	}
+}
+
+// inquiry is a view with a question, an answer and a comment of the same text.
+func inquiry(t *testing.T, pending approvals.Ticket, text string) slack.View {
+	t.Helper()
+	pending = decided(t, pending, "chen", approvals.Approve, "fine")
+	pending.Decisions[0].Comment = text
+	once, question := replied(t, asked(t, pending, "why"), "because")
+	once = asked(t, once, "why then")
+	once.Question.Text, question.Text, question.Answer = text, text, text
+	v := viewOf(once, 0)
+	v.Answered = []approvals.Question{question}
+	return v
 }
 
 func messagesOf(v slack.View) []slack.Message {
-	return []slack.Message{slack.Card(v), slack.Plain(v), slack.Reminder(v, 1), slack.Escalation(v, 1)}
+	said := approvals.Question{Person: "bo", Text: "?", Answer: "!"}
+	for _, q := range v.Answered {
+		said = q
+	}
+	broken := approvals.Decision{Person: "dev", Verdict: approvals.GlassBroken, Comment: "!"}
+	for _, d := range v.Ticket.Decisions {
+		broken.Person, broken.Comment = d.Person, d.Comment
+	}
+	return []slack.Message{
+		slack.Card(v), slack.Plain(v), slack.Reminder(v, 1), slack.Escalation(v, escalationOf(v, 1)), slack.Asked(v, said),
+		slack.Answered(v, said, approvals.Actor{Kind: approvals.ActorCaller, Name: v.Ticket.Caller}), slack.Stalled(v, "2 approvals are needed"),
+		slack.AskedAgain(v, "an approval no longer stands"), slack.GlassBroken(v, broken),
+	}
 }
 
-func TestWhatOthersWroteIsNeverInterpreted(t *testing.T) {
+func TestFieldNote04WhatOthersWroteIsNeverInterpreted(t *testing.T) {
 	t.Parallel()
 	for _, text := range hostile {
 		require.Equal(t, mrkdwnOf(t, everywhere(t, "harmless")), mrkdwnOf(t, everywhere(t, text)), "%q", text)
@@ -70,6 +100,23 @@ func mrkdwnOf(t *testing.T, views []slack.View) (out []string) {
 		}
 	}
 	return out
+}
+
+// The reasons of stalls and of second rounds are ours, but name rules and people.
+func TestNamesInReasonsAreEscaped(t *testing.T) {
+	t.Parallel()
+	v := pendingView(t, nil)
+	for _, m := range []slack.Message{
+		slack.Stalled(v, "<!channel> "+strings.Repeat("&", 9000)), slack.AskedAgain(v, "rule <!channel>\n"+strings.Repeat("&", 9000)),
+		slack.Escalation(v, approvals.Data{Reason: "<!channel> " + strings.Repeat("&", 9000)}),
+	} {
+		require.NoError(t, slack.Lint(m))
+		require.NotContains(t, said(m), "<!channel>")
+		require.Contains(t, said(m), "&lt;!channel&gt;")
+	}
+	v.Ticket.Stalled = &approvals.Stall{Reason: "<!channel>" + strings.Repeat("&", 9000)}
+	require.NoError(t, slack.Lint(slack.Card(v)))
+	require.NotContains(t, textsOf(t, slack.Card(v).Blocks).all(), "<!channel>")
 }
 
 func TestNothingInvisibleIsShownAsItIs(t *testing.T) {

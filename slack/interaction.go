@@ -27,19 +27,45 @@ const (
 	ViewClosed InteractionType = "view_closed"
 )
 
-// The action ids of a card's buttons and the callback ids of its modals. What a click does
-// is said by these; what it is done to, by the handle alone.
+// The action ids of a card's buttons. What a click does is said by these; what it is done
+// to, by the handle alone.
 const (
-	ActionApprove = "cs.approve"
-	ActionDeny    = "cs.deny"
-	CallbackDeny  = "cs.deny"
+	ActionApprove    = "cs.approve"
+	ActionDeny       = "cs.deny"
+	ActionAsk        = "cs.ask"
+	ActionBreakGlass = "cs.break_glass"
 )
 
-// The input of the deny modal, where its value is found and its errors are shown.
+// The callback ids of the modals that buttons open, each that of its button.
 const (
-	ReasonBlock  = "reason"
-	ReasonAction = "v"
+	CallbackApprove    = ActionApprove
+	CallbackDeny       = ActionDeny
+	CallbackAsk        = ActionAsk
+	CallbackBreakGlass = ActionBreakGlass
 )
+
+// The inputs of the modals, one in each, where what was typed is found and errors are shown;
+// see [InputOf]. All have the action id InputAction.
+const (
+	ReasonBlock   = "reason"
+	CommentBlock  = "comment"
+	QuestionBlock = "question"
+	InputAction   = "v"
+)
+
+// InputOf returns the block_id of a modal's one input, by the modal's callback id; "" for a
+// modal that is none of ours.
+func InputOf(callbackID string) string {
+	switch callbackID {
+	case CallbackDeny:
+		return ReasonBlock
+	case CallbackApprove, CallbackBreakGlass:
+		return CommentBlock
+	case CallbackAsk:
+		return QuestionBlock
+	}
+	return ""
+}
 
 // Interaction is what Countersign believes of an authentic interaction: who, where, and
 // which handle. Fields that do not apply are empty.
@@ -75,8 +101,8 @@ type ModalState struct {
 	State map[string]map[string]string
 }
 
-// Reason returns what was typed into the deny modal.
-func (i Interaction) Reason() string { return i.View.State[ReasonBlock][ReasonAction] }
+// Typed returns what was typed into a modal of ours: a reason, a comment or a question.
+func (i Interaction) Typed() string { return i.View.State[InputOf(i.View.CallbackID)][InputAction] }
 
 var handlePattern = regexp.MustCompile(`^h_[0-9a-f]{32}$`)
 

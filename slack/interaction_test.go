@@ -47,7 +47,7 @@ func TestParseInteractionReadsAClick(t *testing.T) {
 func TestParseInteractionReadsADenyModal(t *testing.T) {
 	t.Parallel()
 	got := parse(t, submissionJSON)
-	require.Equal(t, "Not before <the> audit", got.Reason())
+	require.Equal(t, "Not before <the> audit", got.Typed())
 	require.Equal(t, handle, got.Handle)
 	require.Equal(t, slack.CallbackDeny, got.View.CallbackID)
 	require.Equal(t, "V01", got.View.ID)

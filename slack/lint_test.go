@@ -3,6 +3,7 @@ package slack_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	slackgo "github.com/slack-go/slack"
 	"github.com/stretchr/testify/require"
@@ -83,7 +84,7 @@ func TestLintModalReportsWhatSlackWouldRefuse(t *testing.T) {
 			v.Blocks.BlockSet[2].(*slackgo.InputBlock).Element.(*slackgo.PlainTextInputBlockElement).MinLength = 3001
 		},
 	} {
-		view := slack.DenyModal(pendingView(t, nil))
+		view := slack.DenyModal(pendingView(t, reasoned))
 		edit(&view)
 		require.Error(t, slack.LintModal(view), name)
 	}
@@ -114,11 +115,16 @@ func anyTicket(r *rapid.T) approvals.Ticket {
 		}})
 	}
 	x.Plan.Redact = x.Plan.Redact[:rapid.IntRange(0, 2).Draw(r, "rules")]
+	for i := range x.Plan.Stages {
+		x.Plan.Stages[i].Round, x.Plan.Stages[i].Channel = i, text("channel")
+		x.Plan.Stages[i].Comment = rapid.SampledFrom([]approvals.CommentRule{"", approvals.CommentApprove, approvals.CommentDeny, approvals.CommentBoth, "odd"}).Draw(r, "comment")
+	}
 	x.Tiers = make([]int, len(x.Plan.Stages))
 	for range rapid.IntRange(0, 30).Draw(r, "decisions") {
 		x.Decisions = append(x.Decisions, approvals.Decision{
 			Person: rapid.SampledFrom([]string{"bo", "chen", text("person")}).Draw(r, "by"), Comment: text("comment"),
-			Verdict: rapid.SampledFrom([]approvals.Verdict{approvals.Approve, approvals.Deny}).Draw(r, "verdict"), At: start,
+			For: rapid.SampledFrom([]string{"", "", "eve", text("place")}).Draw(r, "for"), Stage: rapid.IntRange(-1, 3).Draw(r, "in stage"),
+			Verdict: rapid.SampledFrom(append(approvals.Verdicts(), "odd")).Draw(r, "verdict"), At: start,
 		})
 	}
 	if rapid.Bool().Draw(r, "more") {
@@ -126,6 +132,12 @@ func anyTicket(r *rapid.T) approvals.Ticket {
 		x.Problem = &approvals.Problem{Code: text("code"), Detail: text("detail")}
 		x.Result = &approvals.ResultSummary{Status: 200, DurationMS: 1 << 40}
 		x.Callback = &approvals.Callback{URL: text("url")}
+	}
+	if rapid.Bool().Draw(r, "later") {
+		x.Plan.BreakGlass = &approvals.BreakGlass{From: []string{"bo"}, Announce: text("announce")}
+		x.Questions, x.Supersedes, x.SupersededBy = rapid.IntRange(0, 20).Draw(r, "questions"), text("old"), text("new")
+		x.NotBefore = start.Add(time.Duration(rapid.IntRange(-1, 1).Draw(r, "hour")) * time.Hour)
+		x.Stalled, x.ApprovedAt = &approvals.Stall{Reason: text("stalled")}, start
 	}
 	if rapid.Bool().Draw(r, "bound") {
 		x.Digest = x.Binding(x.Plan.UpstreamDigest).Digest()
@@ -139,6 +151,9 @@ func TestAnyTicketRendersWithinTheLimitsAndSlackTakesIt(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		ticket := anyTicket(r)
 		v := viewOf(ticket, rapid.IntRange(-1, 3).Draw(r, "card"))
+		for range rapid.IntRange(0, 5).Draw(r, "answers") {
+			v.Answered = append(v.Answered, approvals.Question{Person: anyText(r, "asker"), Text: anyText(r, "question"), Answer: anyText(r, "answer")})
+		}
 		for _, m := range messagesOf(v) {
 			if err := slack.Lint(m); err != nil {
 				r.Fatalf("lint: %v", err)
@@ -147,8 +162,11 @@ func TestAnyTicketRendersWithinTheLimitsAndSlackTakesIt(t *testing.T) {
 				r.Fatalf("post: %v", err)
 			}
 		}
-		if err := slack.LintModal(slack.DenyModal(v)); err != nil {
-			r.Fatalf("modal: %v", err)
+		for _, action := range []string{slack.ActionApprove, slack.ActionDeny, slack.ActionAsk, slack.ActionBreakGlass} {
+			m, _ := slack.Modal(v, action)
+			if err := slack.LintModal(m); err != nil {
+				r.Fatalf("modal %s: %v", action, err)
+			}
 		}
 	})
 }

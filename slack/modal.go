@@ -8,28 +8,96 @@ import (
 	"countersign/approvals"
 )
 
-// Bounds of a reason, in characters as Slack counts them. The domain's limit is
-// [approvals.MaxComment] bytes, which text beyond ASCII reaches sooner: answer its refusal
-// with [AckError].
+// Bounds of what is typed into a modal, in characters as Slack counts them. The limits of
+// the domain, [approvals.MaxComment] and [approvals.MaxQuestion], are in bytes, which text
+// beyond ASCII reaches sooner: answer its refusal with [AckError].
 const (
-	MinReason = 5
-	MaxReason = approvals.MaxComment
+	MinTyped    = 5
+	MaxReason   = approvals.MaxComment
+	MaxQuestion = approvals.MaxQuestion
 )
 
-// DenyModal renders the modal that asks why, to be opened within 3 s of the click. It
-// carries v.Handle and nothing else; whoever sends it off is checked again then.
-func DenyModal(v View) slackgo.ModalViewRequest {
-	input := slackgo.NewPlainTextInputBlockElement(nil, ReasonAction).WithMultiline(true).WithMinLength(MinReason).WithMaxLength(MaxReason)
-	input.FocusOnLoad = true
-	return slackgo.ModalViewRequest{
-		Type: slackgo.VTModal, CallbackID: CallbackDeny, PrivateMetadata: pointer{v.Handle}.encode(),
-		Title: plainText("Deny request"), Submit: plainText("Deny"), Close: plainText("Cancel"),
-		Blocks: slackgo.Blocks{BlockSet: []slackgo.Block{
-			rich(blockRequest, preformatted(v.exhibit(roomLine).line)),
-			contextLine(blockHash, "Request fingerprint "+v.fingerprint()),
-			slackgo.NewInputBlock(ReasonBlock, plainText("Reason (sent to the requester and kept in the audit log)"), nil, input),
-		}},
+// Modal renders the modal that a button opens, to be opened within 3 s of the click. It
+// carries v.Handle and nothing else; whoever sends it off is checked again then. False for
+// a button that opens none.
+func Modal(v View, action string) (slackgo.ModalViewRequest, bool) {
+	switch action {
+	case ActionApprove:
+		return ApproveModal(v), true
+	case ActionDeny:
+		return DenyModal(v), true
+	case ActionAsk:
+		return AskModal(v), true
+	case ActionBreakGlass:
+		return BreakGlassModal(v), true
 	}
+	return slackgo.ModalViewRequest{}, false
+}
+
+// ApproveModal asks for the comment that a rule wants with an approval.
+func ApproveModal(v View) slackgo.ModalViewRequest {
+	effect := "It runs at once after the last approval."
+	if hour := v.hour(); hour != "" {
+		effect = "It runs after the last approval" + hour + "."
+	}
+	return v.modal(CallbackApprove, "Approve request", "Approve", section(blockOutcome, effect),
+		typing(CommentBlock, "Comment (kept in the audit log)", MaxReason, true))
+}
+
+// DenyModal asks why. Where the rule does not want to know, a reason is optional.
+func DenyModal(v View) slackgo.ModalViewRequest {
+	return v.modal(CallbackDeny, "Deny request", "Deny", nil, typing(ReasonBlock, "Reason (sent to the requester and kept in the audit log)",
+		MaxReason, CommentRequired(v.Ticket, v.Stage, approvals.Deny)))
+}
+
+// AskModal asks what somebody wants to know before they decide.
+func AskModal(v View) slackgo.ModalViewRequest {
+	return v.modal(CallbackAsk, "Ask for details", "Send question",
+		section(blockOutcome, "Reminders and escalation rest until it is answered. The deadline does not: the request still expires "+
+			date(v.Ticket.ExpiresAt)+"."),
+		typing(QuestionBlock, "Question (sent to the requester and kept in the audit log)", MaxQuestion, true))
+}
+
+// BreakGlassModal says what it means to break the glass, and asks why.
+func BreakGlassModal(v View) slackgo.ModalViewRequest {
+	text := ":rotating_light: *You approve this call alone.* That bypasses " +
+		plural(toGo(v.Ticket, v.Directory), "approval that is missing", "approvals that are missing") + ", and the call is sent once, "
+	if hour := v.hour(); hour != "" {
+		text += hour[len(", "):]
+	} else {
+		text += "now"
+	}
+	text += ". It is recorded as glass broken by you"
+	if where := v.rooms(); len(where) > 0 {
+		text += ", and announced as that in " + list(where, " and ") + " with your name and comment"
+	}
+	return v.modal(CallbackBreakGlass, "Break glass", "Break glass", section(blockOutcome, text+"."),
+		typing(CommentBlock, "Why it cannot wait (announced and kept in the audit log)", MaxReason, true))
+}
+
+// modal shows which request it is about, what sending it off does, and one input.
+func (v View) modal(callback, title, submit string, effect, input slackgo.Block) slackgo.ModalViewRequest {
+	blocks := []slackgo.Block{
+		rich(blockRequest, preformatted(v.exhibit(roomLine).line)),
+		contextLine(blockHash, "Request fingerprint "+v.fingerprint()),
+	}
+	if effect != nil {
+		blocks = append(blocks, effect)
+	}
+	return slackgo.ModalViewRequest{
+		Type: slackgo.VTModal, CallbackID: callback, PrivateMetadata: pointer{v.Handle}.encode(),
+		Title: plainText(title), Submit: plainText(submit), Close: plainText("Cancel"),
+		Blocks: slackgo.Blocks{BlockSet: append(blocks, input)},
+	}
+}
+
+// typing is an input for a few lines of text.
+func typing(id, label string, longest int, required bool) slackgo.Block {
+	input := slackgo.NewPlainTextInputBlockElement(nil, InputAction).WithMultiline(true).WithMaxLength(longest)
+	if input.FocusOnLoad = true; required {
+		input = input.WithMinLength(MinTyped)
+	}
+	return slackgo.NewInputBlock(id, plainText(label), nil, input).WithOptional(!required)
 }
 
 // AckError is the answer to a view_submission that keeps the modal open and shows text

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	slackgo "github.com/slack-go/slack"
-
 	"countersign/approvals"
 )
 
@@ -27,6 +25,9 @@ func (v View) happened() string {
 	case approvals.Pending, approvals.NeedsInfo:
 		return v.elsewhere()
 	case approvals.Approved:
+		if v.held() {
+			return ":hourglass_flowing_sand: " + v.approved() + " It will be sent once, not before " + date(t.NotBefore) + "."
+		}
 		return ":hourglass_flowing_sand: " + v.approved() + " It is about to be sent, once."
 	case approvals.Executing:
 		return ":hourglass_flowing_sand: " + v.approved() + " It is being sent."
@@ -42,9 +43,15 @@ func (v View) happened() string {
 	case approvals.Expired:
 		return v.expired()
 	case approvals.Cancelled:
-		return ":leftwards_arrow_with_hook: Withdrawn by its caller. Nothing was sent."
+		return v.cancelled()
 	}
 	return "This request cannot be decided on here."
+}
+
+// held reports whether an approved ticket waits for its hour.
+func (v View) held() bool {
+	t := v.Ticket
+	return t.State == approvals.Approved && t.NotBefore.After(t.ApprovedAt) && t.ReleasedAt.IsZero()
 }
 
 // elsewhere is for cards of stages other than the current one.
@@ -62,12 +69,32 @@ func (v View) elsewhere() string {
 	if by := v.approvers(func(d approvals.Decision) bool { return d.Stage == v.Stage }); len(by) > 0 {
 		text += ", approved by " + list(by, " and ")
 	}
-	return text + fmt.Sprintf(". Stage %d of %d%s is being asked. Nothing has been sent.", now+1, len(v.Ticket.Plan.Stages), name)
+	text += ". "
+	if v.roundOf(now) > v.roundOf(v.Stage) {
+		text += "The policy became stricter since: *asked again*. "
+	}
+	return text + fmt.Sprintf("Stage %d of %d%s is being asked. Nothing has been sent.", now+1, len(v.Ticket.Plan.Stages), name)
+}
+
+// roundOf is how often a stricter policy had added stages when it added this one.
+func (v View) roundOf(stage int) int {
+	if stage < 0 || stage >= len(v.Ticket.Plan.Stages) {
+		return 0
+	}
+	return v.Ticket.Plan.Stages[stage].Round
+}
+
+// voter mentions who decided, and in whose place where that was not their own.
+func (v View) voter(d approvals.Decision) string {
+	if d.For == "" {
+		return v.person(d.Person)
+	}
+	return v.person(d.Person) + " for " + v.person(d.For)
 }
 
 func (v View) approvers(counts func(approvals.Decision) bool) (out []string) {
 	for _, d := range v.Ticket.Decisions {
-		if name := v.person(d.Person); d.Verdict == approvals.Approve && counts(d) && !slices.Contains(out, name) {
+		if name := v.voter(d); d.Verdict == approvals.Approve && counts(d) && !slices.Contains(out, name) {
 			out = append(out, name)
 		}
 	}
@@ -76,7 +103,13 @@ func (v View) approvers(counts func(approvals.Decision) bool) (out []string) {
 
 func (v View) approved() string {
 	by := v.approvers(func(approvals.Decision) bool { return true })
-	if len(by) == 0 {
+	d, broken := v.bypass()
+	switch {
+	case broken && len(by) > 0:
+		return v.glass(d) + " Approved by " + list(by, " and ") + " before."
+	case broken:
+		return v.glass(d)
+	case len(by) == 0:
 		return "Allowed by rule " + code(v.Ticket.Plan.Rule, roomName) + " without anybody's approval."
 	}
 	return "Approved by " + list(by, " and ") + "."
@@ -106,7 +139,7 @@ func (v View) denied() string {
 	var by []string
 	for _, d := range v.Ticket.Decisions {
 		if d.Verdict == approvals.Deny {
-			by = append(by, v.person(d.Person))
+			by = append(by, v.voter(d))
 		}
 	}
 	if len(by) == 0 {
@@ -122,6 +155,13 @@ func (v View) expired() string {
 	return ":hourglass: Nobody decided in time. Nothing was sent."
 }
 
+func (v View) cancelled() string {
+	if by := v.Ticket.SupersededBy; by != "" {
+		return ":leftwards_arrow_with_hook: Superseded by " + v.otherLink(by) + ". Nothing was sent."
+	}
+	return ":leftwards_arrow_with_hook: Withdrawn by its caller. Nothing was sent."
+}
+
 func (v View) callback() string {
 	switch v.Ticket.CallbackState {
 	case approvals.CallbackPending:
@@ -133,51 +173,4 @@ func (v View) callback() string {
 	case approvals.CallbackNone:
 	}
 	return ""
-}
-
-// notes quote what people, rules and upstreams gave as reasons. None of it is ours, so none
-// of it is mrkdwn.
-func (v View) notes() (out []slackgo.RichTextElement) {
-	room := roomNotes
-	add := func(who, says, text string) {
-		if text == "" || room < 100 {
-			return
-		}
-		shown := shorten(text, min(room, roomNotes/2), lines)
-		room -= units(shown)
-		out = append(out, v.attributed(who, says), quote(shown))
-	}
-	t := v.Ticket
-	for _, d := range t.Decisions {
-		if d.Verdict == approvals.Deny {
-			add(d.Person, " denied: ", d.Comment)
-		}
-	}
-	if t.Question != nil {
-		add(t.Question.Person, " asks: ", t.Question.Text)
-	}
-	if t.Problem != nil && v.explains() {
-		add("", "Why: ", t.Problem.Detail)
-	}
-	return out
-}
-
-// explains reports whether the ticket's problem says more than the outcome already does.
-func (v View) explains() bool {
-	switch v.Ticket.State { //nolint:exhaustive // the others have no problem, or say it in our words
-	case approvals.Failed, approvals.OutcomeUnknown:
-		return true
-	case approvals.Denied:
-		return len(v.Ticket.Decisions) == 0
-	default:
-		return false
-	}
-}
-
-// attributed is a heading that names a person.
-func (v View) attributed(name, after string) slackgo.RichTextElement {
-	if id := v.Directory.People[name].Slack; personPattern.MatchString(id) {
-		return label("", id, after)
-	}
-	return label(shorten(name, roomName, oneLine), "", after)
 }

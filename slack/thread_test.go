@@ -31,9 +31,23 @@ func escalated(t *testing.T, p approvals.Plan) approvals.Ticket {
 	return next(t, tr, err)
 }
 
+// escalationOf is what the domain says of a tier that fires; of one that there is not, next
+// to nothing.
+func escalationOf(v slack.View, number int) approvals.Data {
+	e := approvals.Data{Number: number}
+	if v.Stage < 0 || v.Stage >= len(v.Ticket.Plan.Stages) {
+		return e
+	}
+	if tiers := v.Ticket.Plan.Stages[v.Stage].Escalate; number >= 1 && number <= len(tiers) {
+		e.Tier, e.Reason = &tiers[number-1], "no decision after "+tiers[number-1].After.String()
+		e.Asked = approvals.Names(v.Directory.Members(e.Tier.To))
+	}
+	return e
+}
+
 func TestEscalationMentionsThePeopleOfItsTier(t *testing.T) {
 	t.Parallel()
-	m := slack.Escalation(viewOf(escalated(t, plan()), 0), 1)
+	m := slack.Escalation(viewOf(escalated(t, plan()), 0), escalationOf(viewOf(escalated(t, plan()), 0), 1))
 	require.NoError(t, slack.Lint(m))
 	require.Equal(t, ":rotating_light: No decision after 15 min. <@U02DEV>, please review; "+
 		"expires <!date^1795532400^{date_short_pretty} {time}|2026-11-24 15:00 UTC>.", said(m))
@@ -45,14 +59,14 @@ func TestEscalationNeverMentionsTheRequesterOrWhoHasDecided(t *testing.T) {
 	p := plan()
 	p.Stages[0].Escalate[0].To = []string{"ana", "bo", "chen"}
 	v := viewOf(approved(t, escalated(t, p), "bo"), 0)
-	require.Contains(t, said(slack.Escalation(v, 1)), "No decision after 15 min. <@U02CHEN>, please review")
-	require.NotContains(t, said(slack.Escalation(v, 1)), "U02ANA")
+	require.Contains(t, said(slack.Escalation(v, escalationOf(v, 1))), "No decision after 15 min. <@U02CHEN>, please review")
+	require.NotContains(t, said(slack.Escalation(v, escalationOf(v, 1))), "U02ANA")
 }
 
 func TestEscalationOfAnUnknownTierStillAsks(t *testing.T) {
 	t.Parallel()
 	for _, tier := range []int{-1, 0, 2, 99} {
-		m := slack.Escalation(pendingView(t, nil), tier)
+		m := slack.Escalation(pendingView(t, nil), escalationOf(pendingView(t, nil), tier))
 		require.NoError(t, slack.Lint(m))
 		require.Contains(t, said(m), "No decision. <@U02BO>, <@U02CHEN> and *eve*, please review")
 	}
@@ -61,6 +75,7 @@ func TestEscalationOfAnUnknownTierStillAsks(t *testing.T) {
 func TestAtMostTwentyPeopleAreMentioned(t *testing.T) {
 	t.Parallel()
 	v := pendingView(t, nil)
+	v.Ticket.Plan.Roster = nil
 	v.Directory.People = map[string]approvals.Person{}
 	v.Directory.Groups = map[string][]string{"security": nil}
 	for i := range 50 {
@@ -68,7 +83,7 @@ func TestAtMostTwentyPeopleAreMentioned(t *testing.T) {
 		v.Directory.People[name] = approvals.Person{Name: name, Slack: fmt.Sprintf("U%08d", i)}
 		v.Directory.Groups["security"] = append(v.Directory.Groups["security"], name)
 	}
-	for _, m := range messagesOf(v)[2:] {
+	for _, m := range messagesOf(v)[2:4] {
 		require.NoError(t, slack.Lint(m))
 		require.Contains(t, said(m), "<@U00000019>")
 		require.NotContains(t, said(m), "<@U00000020>")
@@ -99,6 +114,84 @@ func TestADelayIsSaidAsPeopleSayIt(t *testing.T) {
 		30 * time.Second: "30 s", 90 * time.Minute: "1 h 30 min", 49 * time.Hour: "2 d 1 h", 15*time.Minute + time.Second: "15 min",
 	} {
 		v := pendingView(t, func(_ *approvals.Submission, p *approvals.Plan) { p.Stages[0].Escalate[0].After = after })
-		require.Contains(t, said(slack.Escalation(v, 1)), "No decision after "+want+".")
+		require.Contains(t, said(slack.Escalation(v, escalationOf(v, 1))), "No decision after "+want+".")
 	}
+}
+
+func TestEveryNoteIsAsReviewed(t *testing.T) {
+	t.Parallel()
+	pending := submitted(t, submission(), plan())
+	open := asked(t, pending, "Which *ticket* is this for?")
+	after, question := replied(t, open, "Case 991 <@U02BO>")
+	yes := approved(t, pending, "bo", "chen")
+	again, tightened := changed(t, yes, directory(), stricter())
+	back, reopened := changed(t, yes, without("bo"), yes.Plan)
+	glass := broken(t, approved(t, submitted(t, submission(), breakable()), "bo"), "Production is *down* <!channel>")
+	tr, err := pending.Reassess(without("bo", "chen"), start.Add(time.Minute))
+	early := next(t, tr, err)
+	for name, m := range map[string]slack.Message{
+		"asked":         slack.Asked(viewOf(open, 0), *open.Question),
+		"answered":      slack.Answered(viewOf(after, 0), question, approvals.Actor{Kind: approvals.ActorCaller, Name: "payroll-bot"}),
+		"answered_by":   slack.Answered(viewOf(after, 0), question, approvals.Actor{Kind: approvals.ActorPerson, Name: "ana"}),
+		"stalled":       slack.Stalled(states(t)["stalled"], states(t)["stalled"].Ticket.Stalled.Reason),
+		"tightened":     slack.AskedAgain(viewOf(again, 0), tightened.Data.Reason),
+		"reopened":      slack.AskedAgain(viewIn(back, without("bo")), reopened.Data.Reason),
+		"glass_broken":  slack.GlassBroken(viewOf(glass, 0), glass.Decisions[1]),
+		"out_of_reach":  slack.Escalation(viewIn(early, without("bo", "chen")), tr.Events[0].Data),
+		"glass_at_once": slack.GlassBroken(viewOf(broken(t, submitted(t, submission(), breakable()), "now"), 0), approvals.Decision{Person: "dev", Comment: "now"}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.NoError(t, slack.Lint(m))
+			golden(t, "note_"+name, map[string]any{"text": m.Text, "blocks": m.Blocks})
+		})
+	}
+}
+
+func TestAQuestionMentionsThoseWhoCanAnswerIt(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		behalf string
+		owners []string
+		want   string
+	}{
+		"the owner":                {"", []string{"ana"}, "<@U02BO> asks <@U02ANA> for details"},
+		"for whom, by name":        {"chen", nil, "<@U02BO> asks <@U02CHEN> for details"},
+		"for whom, by Slack id":    {"u02chen", nil, "<@U02BO> asks <@U02CHEN> for details"},
+		"both, once each":          {"ana", []string{"ana", "chen"}, "<@U02BO> asks <@U02ANA> and <@U02CHEN> for details"},
+		"nobody in Slack":          {"eve", nil, "<@U02BO> asks *payroll-bot* for details"},
+		"somebody who is not ours": {"<!channel>", nil, "<@U02BO> asks *payroll-bot* for details"},
+	} {
+		v := viewOf(asked(t, submitted(t, submission(), plan()), "Which ticket?"), 0)
+		v.Ticket.OnBehalfOf, v.Directory.Owners = test.behalf, map[string][]string{"payroll-bot": test.owners}
+		require.Contains(t, said(slack.Asked(v, *v.Ticket.Question)), test.want, name)
+	}
+}
+
+func TestAnEscalationSaysWhyAndWhomItAsksInstead(t *testing.T) {
+	t.Parallel()
+	p := plan()
+	p.Stages[0].Escalate[0].Mode, p.Stages[0].Escalate[0].To = approvals.ModeReplace, []string{"dev", "dan"}
+	v := viewOf(escalated(t, p), 0)
+	require.Contains(t, said(slack.Escalation(v, escalationOf(v, 1))), "<@U02DAN> and <@U02DEV>, please review, instead of those who were asked before;")
+}
+
+func TestSomebodyAwayIsNeitherWaitedForNorMentioned(t *testing.T) {
+	t.Parallel()
+	v := viewIn(standIn(t), absent())
+	for _, m := range []slack.Message{slack.Card(v), slack.Reminder(v, 1)} {
+		text := textsOf(t, m.Blocks).all()
+		require.NotContains(t, text, "<@U02CHEN>")
+		require.Contains(t, text, "<@U02DAN>", "who decides in chen's place")
+	}
+	v.Now = start.Add(48 * time.Hour) // chen is back
+	require.Contains(t, said(slack.Reminder(v, 1)), "<@U02CHEN>")
+}
+
+func TestWhoeverJoinedLaterIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	v := pendingView(t, nil)
+	v.Directory.Groups["security"] = append(v.Directory.Groups["security"], "dan")
+	require.NotContains(t, textsOf(t, slack.Card(v).Blocks).all(), "<@U02DAN>")
+	require.Contains(t, textsOf(t, slack.Card(v).Blocks).all(), "2 of 3 people")
 }

@@ -20,8 +20,15 @@ type View struct {
 	Ticket approvals.Ticket
 	// Tally is the progress of the stage Stage.
 	Tally approvals.Tally
-	// Directory resolves people to Slack ids. Zero: names are shown and nobody is mentioned.
+	// Directory resolves people to Slack ids. Who counts is judged by the ticket's roster and
+	// at Now, so it is handed in as it is. Zero: names are shown and nobody is mentioned.
 	Directory approvals.Directory
+	// Now is when the message is rendered: who is away then, and whether the call has to wait
+	// for its hour. Zero: nobody is away, and its hour is yet to come.
+	Now time.Time
+	// Answered are the questions that were answered, oldest first. The newest are shown as
+	// far as there is room. Zero: only how many there were is said.
+	Answered []approvals.Question
 	// Stage is the index of the stage that this copy of the card was posted for.
 	Stage int
 	// Handle is what the buttons carry; see [ValidHandle]. Zero: no buttons.
@@ -50,12 +57,14 @@ const (
 	roomCard          = 9400
 	roomLine          = 2500
 	roomJustification = 1500
-	roomNotes         = 1200
+	roomNotes         = 1600
+	roomThread        = 4500
 	roomCallback      = 800
 	roomOnBehalf      = 320
 	roomList          = 500
 	roomName          = 60
 	roomTitlePath     = 80
+	roomReason        = 400
 	roomConfirm       = 160
 )
 
@@ -115,11 +124,14 @@ func (v View) deciders() []string {
 		}
 		return out
 	}
-	for _, name := range v.Ticket.WaitingFor(v.Directory) {
+	for _, name := range v.Ticket.WaitingFor(v.dir()) {
 		out = append(out, v.person(name))
 	}
 	return out
 }
+
+// dir is the directory as it counts for the ticket, now.
+func (v View) dir() approvals.Directory { return v.Ticket.Directory(v.Directory.At(v.Now)) }
 
 // stage returns the stage of this card, and false when the plan has no such stage.
 func (v View) stage() (approvals.Stage, bool) {
@@ -136,21 +148,27 @@ func (v View) asking() bool {
 }
 
 // link leads to the ticket's page.
-func (v View) link(label string) string {
+func (v View) link(label string) string { return v.linkTo(v.Ticket.ID, label) }
+
+// linkTo leads to the page of a ticket.
+func (v View) linkTo(id, label string) string {
 	label = mrkdwn(label, roomName)
-	if v.PublicURL == "" || !approvals.ValidTicketID(v.Ticket.ID) || len(v.PublicURL) > 200 || strings.ContainsAny(v.PublicURL, "<>|& \n") {
+	if v.PublicURL == "" || !approvals.ValidTicketID(id) || len(v.PublicURL) > 200 || strings.ContainsAny(v.PublicURL, "<>|& \n") {
 		return label
 	}
-	return "<" + strings.TrimRight(v.PublicURL, "/") + "/t/" + v.Ticket.ID + "|" + label + ">"
+	return "<" + strings.TrimRight(v.PublicURL, "/") + "/t/" + id + "|" + label + ">"
 }
 
 // ticketLink is link with the ticket's id, shortened in the middle.
-func (v View) ticketLink() string {
-	id := v.Ticket.ID
+func (v View) ticketLink() string { return v.otherLink(v.Ticket.ID) }
+
+// otherLink is ticketLink for a ticket other than this one.
+func (v View) otherLink(id string) string {
+	label := id
 	if approvals.ValidTicketID(id) {
-		id = id[:8] + "…" + id[len(id)-4:]
+		label = id[:8] + "…" + id[len(id)-4:]
 	}
-	return v.link(id)
+	return v.linkTo(id, label)
 }
 
 // date shows a moment in each reader's own time, and in UTC where that fails.

@@ -16,7 +16,6 @@ import (
 
 	"countersign/db/embedded"
 	"countersign/egress"
-	"countersign/policy"
 	"countersign/slack/emulator"
 )
 
@@ -83,22 +82,27 @@ func (c devCmd) Run(env environment) (err error) {
 		return err
 	}
 	defer p.close()
-	config, err := p.policy()
+	from := source{path: p.configPath(), getenv: p.secrets.getenv}
+	if err := p.writePolicy(); err != nil {
+		return err
+	}
+	config, err := from.load()
 	if err != nil {
 		return fmt.Errorf("demo configuration: %w", err)
 	}
 	if err := repost(ctx, url); err != nil {
 		return err
 	}
+	shown := newPrinter(env.stdout, c.JSON)
 	s, err := newService(ctx, serviceConfig{
-		policy: config, databaseURL: url, listener: p.listener, workers: true, now: env.now, log: log,
+		policy: config, start: config, source: from, reloaded: shown.policy, databaseURL: url, listener: p.listener, workers: true, now: env.now, log: log,
 		slackHTTP: egress.SlackClient(egress.SlackConfig{AllowLoopback: true}),
 	})
 	if err != nil {
 		return err
 	}
 	p.announce(env.stdout, c.JSON)
-	live := follow(ctx, s.store, newPrinter(env.stdout, c.JSON))
+	live := follow(ctx, s.store, shown)
 	p.receiver.listen(live.received)
 	err = s.run(ctx)
 	if !c.JSON {
@@ -215,21 +219,21 @@ func (p *devParts) close() {
 	_ = p.listener.Close()
 }
 
-// policy renders the demo configuration, leaves a copy where people can read it, and loads
-// it as serve would.
-func (p *devParts) policy() (*policy.Config, error) {
+// writePolicy renders the demo configuration where people can read it, and change it while
+// the demo runs.
+func (p *devParts) writePolicy() error {
 	var b strings.Builder
 	t, err := template.New("dev.yaml").Parse(devConfig)
+	if err == nil {
+		err = t.Execute(&b, p.addresses)
+	}
+	if err == nil {
+		err = os.WriteFile(p.configPath(), []byte(b.String()), 0o600)
+	}
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("write the demo configuration: %w", err)
 	}
-	if err := t.Execute(&b, p.addresses); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(p.configPath(), []byte(b.String()), 0o600); err != nil {
-		return nil, fmt.Errorf("write the demo configuration: %w", err)
-	}
-	return policy.Parse("dev.yaml", []byte(b.String()), p.secrets.getenv)
+	return nil
 }
 
 // stateFile holds the demo's keys and ports.

@@ -79,3 +79,15 @@ func TestDevSaysWhatItNeedsWhenAPortIsTaken(t *testing.T) {
 	r := command(t, nil, "dev", "--port", port, "--dir", openDir(t))
 	r.requireRefused(t, exitFailed, "127.0.0.1:"+port, "taken", "--port")
 }
+
+func TestStateOfAnOlderStartGetsAPersonalKeyAndKeepsTheRest(t *testing.T) {
+	t.Parallel()
+	path := write(t, "keys.json", `{"api_key": "csk_a", "callback_secret": "b", "slack_signing_secret": "c", "upstream_token": "d", "ports": [1,2,3,4]}`)
+	first, err := loadDevSecrets(path, false)
+	require.NoError(t, err)
+	require.Equal(t, "csk_a", first.APIKey)
+	require.NotEmpty(t, first.PersonKey)
+	again, err := loadDevSecrets(path, false)
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+}

@@ -20,6 +20,7 @@ func (p *devParts) announce(w io.Writer, asJSON bool) {
 		_ = json.NewEncoder(w).Encode(map[string]string{
 			"api": a.API, "slack": a.Slack, "upstream": a.Upstream, "callback": a.Callback,
 			"caller": "demo-bot", "api_key": p.secrets.APIKey, "callback_secret": p.secrets.CallbackSecret,
+			"person": "dev", "person_key": p.secrets.PersonKey,
 			"config": p.configPath(), "data_dir": p.dir,
 		})
 		return
@@ -32,20 +33,33 @@ Countersign is running.
   demo upstream        %s        calls it got: %s/calls
   demo receiver        %s        callbacks it got: %s/received
   demo policy          %s
+                       change it and it is in force within seconds; the next start writes it anew
   API key              %s        (caller demo-bot, owned by ana)
+  personal key         %s        (dev, who decides over the API with it)
 
 Try:
-`, a.Slack, a.API, a.API, a.Upstream, a.Upstream, a.Callback, a.Callback, p.configPath(), p.secrets.APIKey)
+`, a.Slack, a.API, a.API, a.Upstream, a.Upstream, a.Callback, a.Callback, p.configPath(), p.secrets.APIKey, p.secrets.PersonKey)
 	for _, e := range []struct{ title, method, path, why string }{
 		{"(a) allowed outright", "GET", "/customers/42", "look at a customer"},
-		{"(b) one approver: bo or chen", "POST", "/refunds", "customer was charged twice"},
+		{"(b) one approver: bo or chen; eva may break the glass", "POST", "/refunds", "customer was charged twice"},
 		{"(c) two stages: dev, then bo and chen; after 30 s eva may stand in for dev", "DELETE", "/customers/42", "asked for erasure, case 991"},
 		{"(d) denied by rule", "DELETE", "/accounts/7", "clean-up"},
 	} {
 		_, _ = fmt.Fprintf(w, "\n# %s\n%s\n", e.title, p.curl(e.method, e.path, e.why))
 	}
-	_, _ = fmt.Fprintf(w, "\n# then ask for a ticket by its id\ncurl -s %s/v1/tickets/<id> -H 'Authorization: Bearer %s'\n\nCtrl-C stops. Events:\n",
-		a.API, p.secrets.APIKey)
+	_, _ = fmt.Fprintf(w, `
+# then ask for a ticket by its id
+curl -s %[1]s/v1/tickets/<id> -H 'Authorization: Bearer %[2]s'
+
+# press "Ask for details" in Slack, and answer as the caller
+curl -s %[1]s/v1/tickets/<id>/answers -H 'Authorization: Bearer %[2]s' -H 'Content-Type: application/json' -d '{"answer":"case 991"}'
+
+# dev decides on the first stage of (c) without Slack; digest is what the ticket says
+curl -s %[1]s/v1/tickets/<id>/decisions -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' \
+  -d '{"verdict":"approve","digest":"<digest>"}'
+
+Ctrl-C stops. Events:
+`, a.API, p.secrets.APIKey, p.secrets.PersonKey)
 }
 
 func (p *devParts) curl(method, path, why string) string {
@@ -94,6 +108,16 @@ func (p *printer) callback(c demoCallback, at time.Time) {
 	_, _ = fmt.Fprintf(p.w, "%s  %s  %-26s the demo receiver got %s, %s\n", at.Local().Format(time.TimeOnly), short(c.TicketID), "(callback)", c.Type, verdict)
 }
 
+// policy says that an edited demo policy is in force.
+func (p *printer) policy(c changes) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.json {
+		return
+	}
+	_, _ = fmt.Fprintf(p.w, "%s  the changed policy is in force: %s\n", time.Now().Format(time.TimeOnly), c) //nolint:forbidigo // a line on a screen
+}
+
 func short(id string) string {
 	if len(id) < 12 {
 		return id
@@ -112,6 +136,14 @@ func words(e approvals.Event) string {
 		return fmt.Sprintf("card for stage %d is in Slack", d.Card.Stage+1)
 	case approvals.EventDecided:
 		return decisionWords(d)
+	case approvals.EventGlassBroken:
+		return fmt.Sprintf("%s has bypassed everybody: %s", d.Decision.Person, quoted(d.Decision.Comment))
+	case approvals.EventQuestionAsked:
+		return fmt.Sprintf("%s asks: %s", d.Question.Person, quoted(d.Question.Text))
+	case approvals.EventAnswered:
+		return fmt.Sprintf("answered: %s", quoted(d.Question.Answer))
+	case approvals.EventReleased:
+		return "its hour has come"
 	case approvals.EventStageCompleted:
 		return fmt.Sprintf("stage %d is met", *d.Stage+1)
 	case approvals.EventEscalated:
@@ -119,7 +151,7 @@ func words(e approvals.Event) string {
 		if d.Tier.Mode == approvals.ModeReplace {
 			too = " instead"
 		}
-		return fmt.Sprintf("no decision after %s: %s may decide%s", d.Tier.After, strings.Join(d.Tier.To, ", "), too)
+		return fmt.Sprintf("%s: %s may decide%s", d.Reason, strings.Join(d.Asked, ", "), too)
 	case approvals.EventReminded:
 		return fmt.Sprintf("reminder %d", d.Number)
 	case approvals.EventRefused:

@@ -27,7 +27,7 @@ func repost(ctx context.Context, url string) error {
 			return fmt.Errorf("forget old cards: %w", err)
 		}
 		rows, err := tx.Query(ctx, `SELECT t.id, max(e.seq) FROM tickets t JOIN audit_events e ON e.ticket_id = t.id
-			WHERE t.state IN ('pending', 'needs_info') AND e.type IN ('ticket.created', 'ticket.stage_completed', 'ticket.reopened')
+			WHERE t.state IN ('pending', 'needs_info') AND e.type IN ('ticket.created', 'ticket.stage_completed', 'ticket.reopened', 'ticket.tightened')
 			GROUP BY t.id`)
 		if err != nil {
 			return fmt.Errorf("look for open tickets: %w", err)

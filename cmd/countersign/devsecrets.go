@@ -17,6 +17,7 @@ import (
 // so that a second start speaks with the same ones.
 type devSecrets struct {
 	APIKey         string `json:"api_key"`
+	PersonKey      string `json:"person_key"` // of dev
 	CallbackSecret string `json:"callback_secret"`
 	BotToken       string `json:"slack_bot_token"`
 	SigningSecret  string `json:"slack_signing_secret"`
@@ -30,11 +31,24 @@ type devSecrets struct {
 func loadDevSecrets(path string, fresh bool) (devSecrets, error) {
 	if !fresh {
 		s, err := readDevSecrets(path)
+		if err == nil && s.PersonKey == "" { // made before people had keys
+			return s, s.addPersonKey(path)
+		}
 		if err == nil || !errors.Is(err, os.ErrNotExist) {
 			return s, err
 		}
 	}
 	return makeDevSecrets(path)
+}
+
+// addPersonKey makes the key of dev and keeps it.
+func (s *devSecrets) addPersonKey(path string) error {
+	key, _, err := policy.NewPersonKey()
+	if err != nil {
+		return fmt.Errorf("make personal key: %w", err)
+	}
+	s.PersonKey = key
+	return writeDevSecrets(path, *s)
 }
 
 func readDevSecrets(path string) (devSecrets, error) {
@@ -62,7 +76,7 @@ func makeDevSecrets(path string) (devSecrets, error) {
 		BotToken: "xoxb-dev-" + hex.EncodeToString(random(12)), SigningSecret: hex.EncodeToString(random(16)),
 		UpstreamToken: hex.EncodeToString(random(16)),
 	}
-	return s, writeDevSecrets(path, s)
+	return s, s.addPersonKey(path)
 }
 
 func writeDevSecrets(path string, s devSecrets) error {
@@ -84,10 +98,13 @@ func random(n int) []byte {
 
 // getenv answers the references of the demo configuration.
 func (s devSecrets) getenv(name string) string {
-	sum := sha256.Sum256([]byte(s.APIKey))
+	hash := func(key string) string {
+		sum := sha256.Sum256([]byte(key))
+		return hex.EncodeToString(sum[:])
+	}
 	return map[string]string{
 		"SLACK_BOT_TOKEN": s.BotToken, "SLACK_SIGNING_SECRET": s.SigningSecret,
-		"DEMO_KEY_SHA256": hex.EncodeToString(sum[:]), "DEMO_CALLBACK_SECRET": s.CallbackSecret,
+		"DEMO_KEY_SHA256": hash(s.APIKey), "DEMO_PERSON_KEY_SHA256": hash(s.PersonKey), "DEMO_CALLBACK_SECRET": s.CallbackSecret,
 		"BILLING_TOKEN": "Bearer " + s.UpstreamToken,
 	}[name]
 }

@@ -12,11 +12,16 @@ type keysCmd struct {
 }
 
 type newKeyCmd struct {
-	JSON bool `help:"Print one JSON line."`
+	Person bool `help:"Make a personal key, with which somebody decides over the API; without it, a caller's."`
+	JSON   bool `help:"Print one JSON line."`
 }
 
 func (c newKeyCmd) Run(env environment) error {
-	key, hash, err := policy.NewKey()
+	generate, holder, section := policy.NewKey, "the caller", "callers"
+	if c.Person {
+		generate, holder, section = policy.NewPersonKey, "the person", "people"
+	}
+	key, hash, err := generate()
 	if err != nil {
 		return fmt.Errorf("make key: %w", err)
 	}
@@ -26,12 +31,12 @@ func (c newKeyCmd) Run(env environment) error {
 	_, err = fmt.Fprintf(env.stdout, `key         %s
 key_sha256  %s
 
-Give the key to the caller; it is not kept and cannot be shown again. Put the hash, which is
+Give the key to %s; it is not kept and cannot be shown again. Put the hash, which is
 no secret, into the configuration:
 
-  callers:
+  %s:
     - name: …
       key_sha256: %s
-`, key, hash, hash)
+`, key, hash, holder, section, hash)
 	return err
 }

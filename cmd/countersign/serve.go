@@ -16,7 +16,6 @@ import (
 	"countersign/db"
 	"countersign/db/embedded"
 	"countersign/egress"
-	"countersign/jobs"
 	"countersign/policy"
 )
 
@@ -36,6 +35,10 @@ func (serveCmd) Help() string {
 itself, which suits a single machine. Any number of processes may serve one database.
 
 SIGTERM or Ctrl-C drains: long polls are answered, calls in flight finish, then it exits 0.
+
+The configuration is read again when its files change, and on SIGHUP (then with the secrets it
+names): one that is in order is in force at once, of any other every problem is logged and the
+old one stays. What is in flight can only be tightened by it.
 
 A minimal configuration:
 
@@ -77,13 +80,12 @@ func (c serveCmd) Run(env environment) (err error) {
 	if c.Config = cmp.Or(c.Config, env.getenv("COUNTERSIGN_CONFIG")); c.Config == "" {
 		return usageError{errors.New("give --config FILE, or set COUNTERSIGN_CONFIG")}
 	}
-	config, err := policy.Load(c.Config, env.getenv)
+	from := source{path: c.Config, getenv: env.getenv}
+	config, err := from.load()
 	if err != nil {
 		return err
 	}
-	if err := jobs.CheckUpstreams(config); err != nil {
-		return usageError{err}
-	}
+	start := *config // before the command line changes it
 	if c.Check {
 		return report(env.stdout, c.Config, config)
 	}
@@ -105,7 +107,7 @@ func (c serveCmd) Run(env environment) (err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	s, err := newService(env.ctx, serviceConfig{
-		policy: config, databaseURL: databaseURL, listener: listener, now: env.now, log: log,
+		policy: config, start: &start, source: from, databaseURL: databaseURL, listener: listener, now: env.now, log: log,
 		workers: c.Workers, slackHTTP: egress.SlackClient(egress.SlackConfig{AllowLoopback: onLoopback(config.Slack.APIURL)}),
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"countersign/api"
@@ -25,7 +26,12 @@ const pageURL = ""
 
 // serviceConfig is what a running service is made of. dev and serve differ only in this.
 type serviceConfig struct {
-	policy      *policy.Config
+	// policy is the configuration to begin with, start what was read of it from source: the
+	// same but for what the command line changed.
+	policy, start *policy.Config
+	source        source
+	// reloaded is called when another configuration is in force. Nil: nobody is interested.
+	reloaded    func(changes)
 	databaseURL string
 	listener    net.Listener
 	slackHTTP   slack.Doer
@@ -38,6 +44,7 @@ type serviceConfig struct {
 // service is the product: one store, its workers and its HTTP front.
 type service struct {
 	cfg    serviceConfig
+	config *reloader
 	store  *db.Store
 	runner *jobs.Runner
 	front  *api.Server
@@ -48,7 +55,8 @@ type service struct {
 // newService wires the parts, from the database up: outbox → store → workers → front.
 // Nothing runs yet but the store's committers.
 func newService(ctx context.Context, c serviceConfig) (_ *service, err error) {
-	s := &service{cfg: c}
+	s := &service{cfg: c, config: newReloader(c.source, c.start, c.policy, c.log)}
+	s.closes = append(s.closes, s.config.close)
 	defer func() {
 		if err != nil {
 			s.close()
@@ -73,7 +81,7 @@ func newService(ctx context.Context, c serviceConfig) (_ *service, err error) {
 	if err := s.store.Ready(ctx); err != nil {
 		return nil, err
 	}
-	current := func() *policy.Config { return c.policy }
+	current := s.config.inForce
 	client, interactions, err := s.slack(ctx, current)
 	if err != nil {
 		return nil, err
@@ -82,7 +90,16 @@ func newService(ctx context.Context, c serviceConfig) (_ *service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.config.changed = s.reloaded
 	return s, s.frontend(current, interactions) //nolint:contextcheck // its log lines carry the contexts of requests
+}
+
+// reloaded passes on that another configuration is in force.
+func (s *service) reloaded(before, after *policy.Config) {
+	s.runner.PolicyChanged()
+	if s.cfg.reloaded != nil {
+		s.cfg.reloaded(changesOf(before, after))
+	}
 }
 
 func (s *service) close() {
@@ -128,6 +145,10 @@ func callbackPolicy(c *policy.Config) egress.Policy {
 
 func (s *service) frontend(current func() *policy.Config, clicks http.Handler) error {
 	c := s.cfg
+	identify, err := s.identify(current)
+	if err != nil {
+		return err
+	}
 	front, err := api.New(api.Config{
 		Store: s.store, Policy: current, CheckCall: checkCall, PublicURL: c.policy.Server.PublicURL,
 		CheckCallbackURL: func(raw string) (string, error) {
@@ -137,7 +158,7 @@ func (s *service) frontend(current func() *policy.Config, clicks http.Handler) e
 			}
 			return egress.Origin(u), nil
 		},
-		MaxBody: c.policy.Server.MaxBody, Now: c.now, Logger: c.log, Version: version, SlackInteractions: clicks,
+		MaxBody: c.policy.Server.MaxBody, Now: c.now, Logger: c.log, Version: version, SlackInteractions: clicks, Identify: identify,
 	})
 	if err != nil {
 		return err
@@ -175,8 +196,11 @@ func checkCall(path, rawQuery string, headers []approvals.Header) error {
 func (s *service) run(ctx context.Context) error {
 	defer s.close()
 	listening, stopListening := context.WithCancel(context.WithoutCancel(ctx))
+	var background sync.WaitGroup
+	defer background.Wait()
 	defer stopListening()
 	go s.store.Listen(listening)
+	background.Go(func() { s.config.watch(listening) })
 	if s.cfg.workers {
 		if err := s.runner.Start(ctx); err != nil {
 			return err

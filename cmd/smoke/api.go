@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// api is the public API with one caller's key.
+// api is the public API with one caller's or person's key.
 type api struct {
 	http doer
 	base string
@@ -24,13 +24,24 @@ type ticket struct {
 	Done        bool              `json:"done"`
 	Version     int64             `json:"version"`
 	Rule        string            `json:"rule"`
+	Digest      string            `json:"digest"`
 	Fingerprint string            `json:"fingerprint"`
 	Metadata    map[string]string `json:"metadata"`
 	WaitingFor  []string          `json:"waiting_for"`
 	Stage       *progress         `json:"stage"`
 	Decisions   []decision        `json:"decisions"`
 	Error       *problem          `json:"error"`
-	Callback    struct {
+	Question    *struct {
+		Person string `json:"person"`
+		Text   string `json:"text"`
+	} `json:"question"`
+	Supersedes   string `json:"supersedes"`
+	SupersededBy string `json:"superseded_by"`
+	BreakGlass   *struct {
+		Person  string `json:"person"`
+		Comment string `json:"comment"`
+	} `json:"break_glass"`
+	Callback struct {
 		State string `json:"state"`
 	} `json:"callback"`
 }
@@ -77,8 +88,16 @@ type submission struct {
 	Path          string            `json:"path"`
 	Body          json.RawMessage   `json:"body,omitempty"`
 	Justification string            `json:"justification"`
-	Callback      map[string]string `json:"callback,omitempty"`
+	Callback      callback          `json:"callback"`
 	Metadata      map[string]string `json:"metadata,omitempty"`
+	NotBefore     string            `json:"not_before,omitempty"`
+	Supersedes    string            `json:"supersedes,omitempty"`
+}
+
+// callback is where the caller is told, and of what besides the end.
+type callback struct {
+	URL    string   `json:"url"`
+	Events []string `json:"events,omitempty"`
 }
 
 // call sends a request to a path of the API.

@@ -45,6 +45,7 @@ type hello struct {
 	Callback       string `json:"callback"`
 	Caller         string `json:"caller"`
 	APIKey         string `json:"api_key"`
+	PersonKey      string `json:"person_key"`
 	CallbackSecret string `json:"callback_secret"`
 	Config         string `json:"config"`
 	DataDir        string `json:"data_dir"`

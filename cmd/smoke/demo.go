@@ -60,17 +60,19 @@ func (d *demo) callbacks(ctx context.Context, id string) ([]received, error) {
 	return slices.DeleteFunc(l.Callbacks, func(r received) bool { return r.TicketID != id }), err
 }
 
-// callbackOf waits for the callback about a ticket's end.
-func (d *demo) callbackOf(ctx context.Context, id string) (received, error) {
+// callbackOf waits for the callback about an event of a ticket.
+func (d *demo) callbackOf(ctx context.Context, id, event string) (received, error) {
 	var all []received
+	found := -1
 	err := until(ctx, showLimit, func(ctx context.Context) (ok bool, err error) {
 		all, err = d.callbacks(ctx, id)
-		return len(all) > 0, err
+		found = slices.IndexFunc(all, func(r received) bool { return r.Type == event })
+		return found >= 0, err
 	})
 	if err != nil {
-		return received{}, fmt.Errorf("wait for the callback about %s: %w", id, err)
+		return received{}, fmt.Errorf("wait for the callback %s about %s (there are %d others): %w", event, id, len(all), err)
 	}
-	return all[0], nil
+	return all[found], nil
 }
 
 // verify checks a callback as a caller would, with a library that is not ours.

@@ -28,7 +28,7 @@ func (s *smoke) ends(ctx context.Context, e expectation) (ticket, error) {
 	if err != nil {
 		return t, err
 	}
-	callback, err := s.demo.callbackOf(ctx, e.id)
+	callback, err := s.demo.callbackOf(ctx, e.id, "ticket."+e.state)
 	if err != nil {
 		return t, err
 	}

@@ -62,13 +62,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // smoke is one run: the score, and dev with its surroundings as they are now.
 type smoke struct {
 	score
-	out   io.Writer
-	long  bool
-	now   func() time.Time
-	dev   *dev
-	api   *api
-	slack *workspace
-	demo  *demo
+	out  io.Writer
+	long bool
+	now  func() time.Time
+	dev  *dev
+	api  *api
+	// person is the API with the key of dev, the person.
+	person *api
+	slack  *workspace
+	demo   *demo
 	// expected is what has to have become of every ticket in the end.
 	expected []expectation
 }
@@ -141,6 +143,12 @@ func (s *smoke) scenarios(ctx context.Context) {
 	s.try(ctx, "(c) two stages, the second with a quorum of two", s.chain)
 	s.try(ctx, "(d) denied by rule", s.refused)
 	s.try(ctx, "(b) withdrawn by its caller", s.withdrawn)
+	s.try(ctx, "(b) a question, its answer, and a yes", s.asked)
+	s.try(ctx, "(b) superseded by a better one", s.superseded)
+	s.try(ctx, "(b) approved for later", s.scheduled)
+	s.try(ctx, "(b) the glass is broken", s.glass)
+	s.try(ctx, "(c) decided over the API", s.overAPI)
+	s.try(ctx, "a rule is added while dev runs", s.reloaded)
 	if s.long {
 		s.try(ctx, "(c) nobody decides: escalation", s.escalated)
 	}

@@ -111,19 +111,19 @@ func (s *smoke) boDenies(ctx context.Context, card emulator.Message) error {
 		return nil
 	}
 	s.contains("bo presses Deny and a dialog opens", seen.OpenedView.Title+"\n"+seen.OpenedView.Text, "Deny", "/refunds")
-	seen, err = s.slack.giveReason(ctx, "bo", seen.OpenedView.ID, "no")
+	seen, err = s.slack.fill(ctx, "bo", seen.OpenedView.ID, reason, "no")
 	if err != nil {
 		return err
 	}
 	s.check(len(seen.Errors) > 0 && !seen.Closed, "it wants more of a reason than \"no\"")
-	if seen, err = s.reason(ctx); err != nil {
+	if seen, err = s.reasonAgain(ctx); err != nil {
 		return err
 	}
 	s.check(seen.Closed && seen.Warning == "" && len(seen.Errors) == 0, "with a reason it closes")
 	return nil
 }
 
-func (s *smoke) reason(ctx context.Context) (emulator.Seen, error) {
+func (s *smoke) reasonAgain(ctx context.Context) (emulator.Seen, error) {
 	state, err := s.slack.state(ctx)
 	if err != nil {
 		return emulator.Seen{}, err
@@ -132,7 +132,7 @@ func (s *smoke) reason(ctx context.Context) (emulator.Seen, error) {
 	if i < 0 {
 		return emulator.Seen{}, errNoDialog
 	}
-	return s.slack.giveReason(ctx, "bo", state.Views[i].ID, "was refunded in May")
+	return s.slack.fill(ctx, "bo", state.Views[i].ID, reason, "was refunded in May")
 }
 
 // refundApproved is approved by chen while its caller waits.

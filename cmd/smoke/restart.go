@@ -28,6 +28,7 @@ func (s *smoke) start(ctx context.Context, binary, dir string, port int) error {
 	s.check(true, "it says where everything is (after %.1f s)", s.now().Sub(began).Seconds())
 	http, at := newHTTP(), d.hello
 	s.api = &api{http: http, base: at.API, key: at.APIKey}
+	s.person = &api{http: http, base: at.API, key: at.PersonKey}
 	s.slack = &workspace{http: http, base: at.Slack}
 	s.demo = &demo{http: http, upstream: at.Upstream, callback: at.Callback}
 	return until(ctx, startLimit, func(ctx context.Context) (bool, error) {

@@ -12,7 +12,7 @@ func (s *smoke) look() submission {
 
 // with adds the callback and something of ours to a call.
 func (s *smoke) with(c submission) submission {
-	c.Callback = map[string]string{"url": s.demo.callback + "/hook"}
+	c.Callback.URL = s.demo.callback + "/hook"
 	c.Metadata = map[string]string{"case": "991 <&>"}
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -19,10 +20,19 @@ var people = map[string]string{
 	"ana": "U02ANA", "bo": "U02BO", "chen": "U02CHEN", "dev": "U02DEV", "eva": "U02EVA", "gus": "U02GUEST",
 }
 
-// The buttons of a card and the input of the deny dialog.
+// The buttons of a card.
 const (
-	approve = "cs.approve"
-	deny    = "cs.deny"
+	approve    = "cs.approve"
+	deny       = "cs.deny"
+	ask        = "cs.ask"
+	breakGlass = "cs.break_glass"
+)
+
+// The inputs of the dialogs.
+const (
+	reason   = "reason"
+	question = "question"
+	comment  = "comment"
 )
 
 // showLimit is how long Slack may take to show what has happened.
@@ -41,6 +51,9 @@ func (w *workspace) state(ctx context.Context) (emulator.Snapshot, error) {
 // shown is a ticket's id as people see it.
 func shown(id string) string { return id[:8] + "…" + id[len(id)-4:] }
 
+// mentions is how a card speaks of another ticket than its own.
+var mentions = regexp.MustCompile(`(Superseded by|takes the place of) tkt_\S+`)
+
 // cards returns the cards of a ticket, oldest first, without what is in their threads.
 func (w *workspace) cards(ctx context.Context, id string) ([]emulator.Message, error) {
 	s, err := w.state(ctx)
@@ -50,7 +63,7 @@ func (w *workspace) cards(ctx context.Context, id string) ([]emulator.Message, e
 	var out []emulator.Message
 	for _, c := range s.Channels {
 		for _, m := range c.Messages {
-			if m.ThreadTS == "" && strings.Contains(m.Text, shown(id)) {
+			if c.ID == channel && m.ThreadTS == "" && strings.Contains(mentions.ReplaceAllString(m.Text, ""), shown(id)) {
 				out = append(out, m)
 			}
 		}
@@ -82,11 +95,24 @@ func (w *workspace) click(ctx context.Context, who string, card emulator.Message
 	})
 }
 
-// giveReason submits the deny dialog.
-func (w *workspace) giveReason(ctx context.Context, who, view, reason string) (emulator.Seen, error) {
+// fill submits a dialog with a text in its one input.
+func (w *workspace) fill(ctx context.Context, who, view, input, text string) (emulator.Seen, error) {
 	return fetch[emulator.Seen](ctx, w.http, http.MethodPost, w.base+"/_emulator/views/"+view+"/submit", map[string]any{
-		"user": people[who], "values": map[string]map[string]string{"reason": {"v": reason}},
+		"user": people[who], "values": map[string]map[string]string{input: {"v": text}},
 	})
+}
+
+// posted returns what a channel shows that holds all of these words.
+func (w *workspace) posted(ctx context.Context, name string, words ...string) (out []emulator.Message, err error) {
+	s, err := w.state(ctx)
+	for _, c := range s.Channels {
+		for _, m := range c.Messages {
+			if c.Name == name && saysAll(m.Text, words) {
+				out = append(out, m)
+			}
+		}
+	}
+	return out, err
 }
 
 // told returns what only this person has been shown.

@@ -40,6 +40,10 @@ type event struct {
 		Result *struct {
 			Status int `json:"status"`
 		} `json:"result"`
+		Question *struct {
+			Text   string `json:"text"`
+			Answer string `json:"answer"`
+		} `json:"question"`
 		Reason string `json:"reason"`
 	} `json:"data"`
 }
@@ -73,6 +77,12 @@ func (e event) words() string {
 	switch {
 	case d.Decision != nil && d.Progress != nil:
 		return fmt.Sprintf("%s, %d of %d %s", d.Decision.Verdict, d.Progress.Have, d.Progress.Needed, quoted(d.Decision.Comment))
+	case d.Decision != nil:
+		return d.Decision.Verdict + " " + quoted(d.Decision.Comment)
+	case d.Question != nil && d.Question.Answer != "":
+		return quoted(d.Question.Answer)
+	case d.Question != nil:
+		return quoted(d.Question.Text)
 	case d.Refusal != nil:
 		return fmt.Sprintf("tried to %s: %s", d.Refusal.Tried, d.Refusal.Message)
 	case d.Delivery != nil:

@@ -27,7 +27,7 @@ func (a *app) hang(t *testing.T) {
 	a.answers(func(http.ResponseWriter, object) { <-stop })
 }
 
-func impatient(c *emulator.Config) { c.AckTimeout = 50 * time.Millisecond }
+func impatient(c *emulator.Config) { c.AckTimeout = 400 * time.Millisecond }
 
 func TestClickSendsBlockActionsAsSlackDoes(t *testing.T) {
 	t.Parallel()
@@ -147,7 +147,7 @@ func TestAnAppThatDoesNotAckMakesAWarning(t *testing.T) {
 		arrange func(t *testing.T, b *bundle)
 		detail  string
 	}{
-		"late": {func(t *testing.T, b *bundle) { t.Helper(); b.app.hang(t) }, "did not answer within 50ms"},
+		"late": {func(t *testing.T, b *bundle) { t.Helper(); b.app.hang(t) }, "did not answer within 400ms"},
 		"500": {func(_ *testing.T, b *bundle) {
 			b.app.answers(func(w http.ResponseWriter, _ object) { w.WriteHeader(500) })
 		}, "HTTP 500"},

@@ -271,3 +271,16 @@ func TestClosingTellsTheAppOnlyWhenAsked(t *testing.T) {
 	require.NotContains(t, p, "trigger_id")
 	require.Empty(t, b.slack.OpenViews(bo))
 }
+
+func TestOptionalTextMayStayEmptyAndHasLimitsOtherwise(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	optional := strings.Replace(fixture(t, "deny_modal"), `"block_id":"reason",`, `"block_id":"reason","optional":true,`, 1)
+	v := b.openModal(optional)
+	require.True(t, v.Parts[len(v.Parts)-1].Optional, "and is shown as that")
+	require.Equal(t, "Please use at least 5 characters.", b.submit(v.ID, reason("no")).Errors["reason"])
+	require.Equal(t, "Please use at most 1000 characters.", b.submit(v.ID, reason(strings.Repeat("x", 1001))).Errors["reason"])
+	b.app.answers(nil)
+	require.True(t, b.submit(v.ID, reason("")).Closed)
+	require.Nil(t, at(b.app.last(t).payload, "view", "state", "values", "reason", "v", "value"))
+}
