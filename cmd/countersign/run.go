@@ -31,6 +31,7 @@ type cli struct {
 	Dev     devCmd     `cmd:"" help:"Try everything on this machine: database, Slack emulator, demo upstream and receiver, demo policy. Nothing to configure."`
 	Serve   serveCmd   `cmd:"" help:"Run the service with a configuration file and a real Slack."`
 	Migrate migrateCmd `cmd:"" help:"Bring a database up to the schema of this build."`
+	Policy  policyCmd  `cmd:"" help:"Test, explain and backtest policies."`
 	Keys    keysCmd    `cmd:"" help:"API keys for callers."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
