@@ -43,7 +43,9 @@ func (o operations) AnswerTicket(ctx context.Context, r AnswerTicketRequestObjec
 	x := exchangeOf(ctx)
 	return o.put(ctx, x, r.ID, "answer about", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		if x.person.Name != "" && !x.requester(t) {
-			return approvals.Transition{}, fail(codeNotRequester, "the question is for the caller and the requester's own people")
+			return t.Refuse(x.actor(), "answer", &approvals.Error{
+				Code: approvals.CodeNotRequester, Message: "the question is for the caller and the requester's own people",
+			}, now)
 		}
 		return t.Answer(x.actor(), r.Body.Answer, now)
 	})
@@ -61,9 +63,13 @@ func (o operations) ResolveTicket(ctx context.Context, r ResolveTicketRequestObj
 	return o.put(ctx, x, r.ID, "resolve", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		switch {
 		case !x.operator():
-			return approvals.Transition{}, fail(codeNotOperator, "only operators may say what became of a call")
+			return t.Refuse(x.actor(), "resolve", &approvals.Error{
+				Code: approvals.CodeNotOperator, Message: "only operators may say what became of a call",
+			}, now)
 		case x.requester(t):
-			return approvals.Transition{}, fail(codeSelfApproval, "you count as the requester of this call; another operator must say")
+			return t.Refuse(x.actor(), "resolve", &approvals.Error{
+				Code: approvals.CodeSelfApproval, Message: "you count as the requester of this call; another operator must say",
+			}, now)
 		}
 		return t.Resolve(x.actor(), outcome == approvals.Succeeded, r.Body.Reason, now)
 	})

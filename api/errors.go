@@ -219,6 +219,8 @@ var domainCodes = map[approvals.Code]string{
 	approvals.CodeStale:           codeStale,
 	approvals.CodeDigestMismatch:  codeDigestMismatch,
 	approvals.CodeSelfApproval:    codeSelfApproval,
+	approvals.CodeNotOperator:     codeNotOperator,
+	approvals.CodeNotRequester:    codeNotRequester,
 	approvals.CodeNotApprover:     codeNotApprover,
 	approvals.CodeAway:            codeAway,
 	approvals.CodeCommentRequired: codeCommentRequired,

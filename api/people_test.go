@@ -338,6 +338,7 @@ func TestQuestionsAreAskedAndAnswered(t *testing.T) {
 	requireProblem(t, b.post(t, "chen", id, "questions", `{"question":"and why?"}`), http.StatusConflict, "conflict")
 	requireProblem(t, b.post(t, "bo", id, "answers", `{"answer":"mine"}`), http.StatusForbidden, "not_requester")
 	requireProblem(t, b.post(t, "dora", id, "answers", `{"answer":"hers"}`), http.StatusForbidden, "not_requester")
+	require.Equal(t, 3, b.stored(t, id).Refusals, "all three are on record")
 
 	r = b.do(t, call{method: "POST", path: "/v1/tickets/" + id + "/answers", body: `{"answer":"4711"}`})
 	require.Equal(t, http.StatusOK, r.status, "answer: %s", r.raw)
@@ -388,6 +389,7 @@ func TestOperatorsResolveWhatIsInDoubt(t *testing.T) {
 	b.doubt(t, id)
 	requireProblem(t, b.post(t, "bo", id, "resolve", body), http.StatusForbidden, "not_operator")
 	requireProblem(t, b.post(t, "ana", id, "resolve", body), http.StatusForbidden, "self_approval")
+	require.Equal(t, 2, b.stored(t, id).Refusals, "both are on record")
 	requireProblem(t, b.post(t, "dora", id, "resolve", `{"outcome":"denied","reason":"x"}`), 422, "validation_failed")
 	requireProblem(t, b.post(t, "dora", id, "resolve", `{"outcome":"failed","reason":""}`), 422, "validation_failed")
 	r := b.post(t, "dora", id, "resolve", body)

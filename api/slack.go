@@ -342,9 +342,9 @@ func (h *Interactions) ask(p *press, t approvals.Ticket, a attempt) (approvals.T
 	// Ask judges the stage that is now, and knows nothing of cards.
 	switch {
 	case p.card.Digest != t.Digest:
-		return approvals.Transition{}, &approvals.Error{Code: approvals.CodeDigestMismatch, Message: "the card shows something else"}
+		return t.Refuse(p.actor, "ask", &approvals.Error{Code: approvals.CodeDigestMismatch, Message: "the card shows something else"}, p.now)
 	case p.card.Stage != t.Stage:
-		return approvals.Transition{}, &approvals.Error{Code: approvals.CodeStale, Message: "that stage is over; please ask on its newest card"}
+		return t.Refuse(p.actor, "ask", &approvals.Error{Code: approvals.CodeStale, Message: "that stage is over; please ask on its newest card"}, p.now)
 	}
 	if short := a.brief(t, p.card.Stage); short != nil {
 		return approvals.Transition{}, short

@@ -113,7 +113,7 @@ func TestAQuestionOnACardThatShowsSomethingElseIsNotAsked(t *testing.T) {
 	o.sabotage(t, `UPDATE cards SET digest = repeat('a', 64) WHERE handle = $1`, c.handle)
 	require.Nil(t, o.clickWell(t, bo, c, slack.ActionAsk).OpenedView)
 	o.requireTold(t, bo, "This button belongs to something other")
-	o.trail(t, c.ticket)
+	o.trail(t, c.ticket, approvals.EventRefused)
 }
 
 func TestAnApprovalWithACommentAsksForItInADialog(t *testing.T) {

@@ -26,9 +26,9 @@ func breakGlass(t approvals.Ticket, name string, dir approvals.Directory, now ti
 	}, dir, now)
 }
 
-// of is a plan as another version of the policy makes it.
-func of(digest string, p approvals.Plan) approvals.Plan {
-	p.PolicyDigest = digest
+// now is a plan as today's version of the policy makes it.
+func now(p approvals.Plan) approvals.Plan {
+	p.PolicyDigest = "today"
 	return p
 }
 
@@ -82,7 +82,7 @@ func TestRoundOfAStricterPolicyKeepsItsDistinctPeople(t *testing.T) {
 	dir := office()
 	loose := planOf(stage("one", set(1, "team")), stage("two", set(1, "team")))
 	loose.Distinct = approvals.DistinctStage
-	today := of("today", planOf(stage("one", set(1, "team")), stage("two", set(1, "team"))))
+	today := now(planOf(stage("one", set(1, "team")), stage("two", set(1, "team"))))
 	tk := submit(t, loose, dir)
 	for range 2 {
 		tk = must(t)(vote(tk, "ana", approvals.Approve, dir, after(time.Minute)))
@@ -103,7 +103,7 @@ func TestRoundOfAStricterPolicyIsNotBypassedByWhomThatDoesNotLet(t *testing.T) {
 	dir := office()
 	plan := planOf(stage("peer", set(1, "team")))
 	plan.BreakGlass = &approvals.BreakGlass{From: []string{"fay", "gus"}}
-	today := of("today", planOf(stage("peer", set(1, "security"))))
+	today := now(planOf(stage("peer", set(1, "security"))))
 	today.BreakGlass = &approvals.BreakGlass{From: []string{"gus", "eve"}}
 	tk := must(t)(vote(submit(t, plan, dir), "ana", approvals.Approve, dir, after(time.Minute)))
 	tr, err := tk.Claim(worker, dir, today, after(2*time.Minute))
@@ -132,7 +132,7 @@ func TestVoteOfSomebodyWhomTodaysPolicyExcludesDoesNotMeetIt(t *testing.T) {
 	dir := office()
 	plan := planOf(stage("peer", set(1, "team")))
 	tk := must(t)(vote(submit(t, plan, dir), "ana", approvals.Approve, dir, after(time.Minute)))
-	today := of("today", plan)
+	today := now(plan)
 	today.Excluded = []string{"ana"}
 	tr, err := tk.Claim(worker, dir, today, after(2*time.Minute))
 	requireCode(t, approvals.CodeStalePolicy, err)
@@ -153,7 +153,7 @@ func TestBlankCommentIsNoneForTodaysPolicy(t *testing.T) {
 	tk := submit(t, plan, dir)
 	d := approvals.Decision{Person: "ana", Verdict: approvals.Approve, Digest: tk.Digest, Comment: " \t"}
 	tk = must(t)(tk.Decide(person("ana"), d, dir, after(time.Minute)))
-	today := of("today", planOf(stage("peer", set(1, "team"))))
+	today := now(planOf(stage("peer", set(1, "team"))))
 	today.Stages[0].Comment = approvals.CommentApprove
 	_, err := tk.Claim(worker, dir, today, after(2*time.Minute))
 	requireCode(t, approvals.CodeStalePolicy, err)
@@ -165,7 +165,7 @@ func TestPolicyOfTodayThatAsksNobodyIsNotMet(t *testing.T) {
 	plan.Action = approvals.ActionAllow
 	tk := submit(t, plan, office())
 	for _, action := range []approvals.Action{approvals.ActionApprove, approvals.ActionDeny, "", "bogus"} {
-		today := of("today", planOf())
+		today := now(planOf())
 		today.Action = action
 		tr, err := tk.Claim(worker, office(), today, after(time.Minute))
 		requireCode(t, approvals.CodeStalePolicy, err)
@@ -180,7 +180,7 @@ func TestEmptyListsMakeNoDifferenceBetweenPolicies(t *testing.T) {
 	plan.Stages[0].Escalate = []approvals.Tier{{After: time.Hour, To: []string{"fay"}, Mode: approvals.ModeReplace}}
 	tk := must(t)(submit(t, plan, dir).Escalate(0, 1, dir, after(time.Hour)))
 	tk = must(t)(vote(tk, "fay", approvals.Approve, dir, after(time.Hour)))
-	today := of("today", plan)
+	today := now(plan)
 	today.Stages = slices.Clone(today.Stages)
 	today.Stages[0].Escalate = slices.Clone(today.Stages[0].Escalate)
 	today.Stages[0].Escalate[0].Need = []approvals.ApproverSet{}
@@ -224,18 +224,18 @@ func TestGlassBreakerIsRecordedAsTheyAre(t *testing.T) {
 
 func TestBrokenGlassDoesNotStandForALaterApprovalOfTheSameInstant(t *testing.T) {
 	t.Parallel()
-	dir, now := office(), after(time.Minute)
+	dir, same := office(), after(time.Minute)
 	plan := planOf(stage("peer", set(1, "team")))
 	plan.BreakGlass = &approvals.BreakGlass{From: []string{"oncall"}}
-	tk := must(t)(breakGlass(submit(t, plan, dir), "fay", dir, now))
+	tk := must(t)(breakGlass(submit(t, plan, dir), "fay", dir, same))
 	dir.Groups["oncall"] = nil
-	tr, err := tk.Claim(worker, dir, plan, now)
+	tr, err := tk.Claim(worker, dir, plan, same)
 	requireCode(t, approvals.CodeConflict, err)
-	tk = must(t)(vote(tr.Ticket, "ana", approvals.Approve, dir, now))
+	tk = must(t)(vote(tr.Ticket, "ana", approvals.Approve, dir, same))
 	require.Equal(t, approvals.Approved, tk.State)
 	back := office()
 	back.Groups["team"] = []string{"bo"}
-	_, err = tk.Claim(worker, back, plan, now)
+	_, err = tk.Claim(worker, back, plan, same)
 	requireCode(t, approvals.CodeConflict, err)
 }
 
@@ -273,7 +273,7 @@ func TestStallSeesTheRoundsThatComeLater(t *testing.T) {
 	t.Parallel()
 	dir := office()
 	tk := must(t)(vote(submit(t, planOf(stage("peer", set(1, "team"))), dir), "ana", approvals.Approve, dir, after(time.Minute)))
-	today := of("today", planOf(stage("boss", set(1, "eve"))))
+	today := now(planOf(stage("boss", set(1, "eve"))))
 	tr, _ := tk.Claim(worker, dir, today, after(2*time.Minute))
 	tk = must(t)(vote(tr.Ticket, "eve", approvals.Approve, dir, after(3*time.Minute)))
 	dir.Groups["team"] = []string{"bo"}

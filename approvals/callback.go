@@ -34,6 +34,8 @@ type callbackData struct {
 	Links         map[string]string `json:"links"`
 	Error         *Problem          `json:"error"`
 	Question      *Question         `json:"question,omitempty"`
+	Reason        string            `json:"reason,omitempty"`
+	SupersededBy  string            `json:"superseded_by,omitempty"`
 	Result        *ResultBody       `json:"result"`
 	ResultOmitted *string           `json:"result_omitted"`
 }
@@ -81,6 +83,7 @@ func CallbackPayload(t Ticket, e Event, r *Result, base string) ([]byte, error) 
 	data := callbackData{
 		TicketID: t.ID, State: e.State, Done: e.State.Final(), Sequence: e.Seq, Version: e.Seq,
 		Metadata: t.Metadata, Links: Links(t.ID, base), Error: e.Data.Problem, Question: e.Data.Question,
+		Reason: reasonOf(e), SupersededBy: e.Data.SupersededBy,
 	}
 	if data.Metadata == nil {
 		data.Metadata = map[string]string{}
@@ -102,6 +105,16 @@ func CallbackPayload(t Ticket, e Event, r *Result, base string) ([]byte, error) 
 	reason := "too_large"
 	body.Data.Result, body.Data.ResultOmitted = nil, &reason
 	return json.Marshal(body)
+}
+
+// reasonOf is why a ticket that goes on does so in another way.
+func reasonOf(e Event) string {
+	switch e.Type { //nolint:exhaustive // the reasons of the others are told by error, or nobody's business
+	case EventEscalated, EventStalled, EventReopened, EventTightened:
+		return e.Data.Reason
+	default:
+		return ""
+	}
 }
 
 // Links returns the addresses of a ticket below base, with or without its last slash.

@@ -93,6 +93,16 @@ func (t Ticket) Stranger(actor Actor, tried string, now time.Time) (Transition, 
 		"you are not known to Countersign, so you cannot decide on this request"), now)
 }
 
+// Refuse records that somebody was turned away for a reason that whoever calls the verbs
+// judges: who they are at their door, or what they were looking at. It returns why as its
+// error.
+func (t Ticket) Refuse(actor Actor, tried string, why *Error, now time.Time) (Transition, error) {
+	if err := checkText("what was tried", tried, MaxMetadataKey); err != nil {
+		return Transition{}, err
+	}
+	return t.refused(actor, tried, refuse(why.Code, "%s", clean(why.Message)), now)
+}
+
 // vote records the decision and what follows from it.
 func (c *change) vote(d Decision, dir Directory) {
 	after := c.ticket
@@ -104,12 +114,11 @@ func (c *change) vote(d Decision, dir Directory) {
 	c.reassess(dir) // a no has used up a vote; a stage that begins may lack its people
 }
 
-// settle draws the consequences of the votes as they count now, and reports whether
-// there were any. Denials are judged first: at the same instant a no beats a yes. It
-// goes on through stages that were met before the ticket was reopened, whose people have
-// voted already and could not be asked again.
-func (c *change) settle(dir Directory) (moved bool) {
-	for c.ticket.State.Open() {
+// settle draws the consequences of the votes as they count now. Denials are judged first:
+// at the same instant a no beats a yes. It goes on through stages that were met before the
+// ticket was reopened, whose people have voted already and could not be asked again.
+func (c *change) settle(dir Directory) {
+	for moved := false; c.ticket.State.Open(); moved = true {
 		stage := c.ticket.Stage
 		tally := c.ticket.Tally(stage, dir)
 		switch {
@@ -120,15 +129,13 @@ func (c *change) settle(dir Directory) (moved bool) {
 				c.notify()
 				c.arm()
 			}
-			return moved
+			return
 		case stage+1 < len(c.ticket.Plan.Stages):
 			c.record(EventStageCompleted, Pending, Data{Stage: &stage, Tally: &tally})
 		default:
 			c.approve("quorum of the last stage")
 		}
-		moved = true
 	}
-	return moved
 }
 
 // deny ends the ticket in the name of everybody whose denial counts.

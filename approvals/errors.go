@@ -25,6 +25,10 @@ const (
 	CodeNotApprover Code = "not_approver"
 	// CodeSelfApproval means that the person asked for this call, or owns its caller.
 	CodeSelfApproval Code = "self_approval"
+	// CodeNotOperator means that only operators may do that.
+	CodeNotOperator Code = "not_operator"
+	// CodeNotRequester means that only the requester's own people may do that.
+	CodeNotRequester Code = "not_requester"
 	// CodeNeededLater means that the person's only useful vote is in a later stage.
 	CodeNeededLater Code = "needed_later"
 	// CodeNotNeeded means that the person's sets already have their approvals.

@@ -165,6 +165,9 @@ func TestFieldNote13NoVerbTakesATextWithoutEnd(t *testing.T) {
 	for name, say := range map[string]func() (approvals.Transition, error){
 		"Decide":   func() (approvals.Transition, error) { return tk.Decide(person("ana"), d, dir, start) },
 		"Stranger": func() (approvals.Transition, error) { return tk.Stranger(person("gus"), flood, start) },
+		"Refuse": func() (approvals.Transition, error) {
+			return tk.Refuse(person("gus"), flood, &approvals.Error{Code: approvals.CodeNotOperator}, start)
+		},
 		"Ask": func() (approvals.Transition, error) {
 			return tk.Ask(person("ana"), approvals.Question{Person: "ana", Text: flood}, dir, start)
 		},

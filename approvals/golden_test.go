@@ -171,6 +171,9 @@ func actions() []action {
 		{"Stranger", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 			return t.Stranger(approvals.Actor{Kind: approvals.ActorStranger, Name: "U0X", Via: "slack"}, "approve", now)
 		}},
+		{"Refuse", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+			return t.Refuse(person("bo"), "resolve", &approvals.Error{Code: approvals.CodeNotOperator, Message: "no"}, now)
+		}},
 		{"Ask (bo)", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 			return t.Ask(person("bo"), approvals.Question{Person: "bo", Text: "why?"}, dir, now)
 		}},

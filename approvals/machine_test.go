@@ -215,7 +215,7 @@ func (l *life) tryOpen(replace bool) bool {
 		s.NotBefore = l.before
 	}
 	tr, err := approvals.Submit(s, l.plan, l.dir, l.now)
-	l.submitted(err == nil)
+	l.submitted()
 	if err != nil {
 		l.require(approvals.ErrorCode(err) == approvals.CodeUnsatisfiable, "submit: %v", err)
 		l.require(l.plan.Action == approvals.ActionApprove && l.hopeless(0), "a plan that can be met was refused: %v", err)
@@ -228,7 +228,7 @@ func (l *life) tryOpen(replace bool) bool {
 }
 
 // submitted sets the model to what was submitted.
-func (l *life) submitted(bool) {
+func (l *life) submitted() {
 	l.end, l.expiresIn = l.now.Truncate(time.Microsecond).Add(l.plan.ExpiresIn), l.plan.ExpiresIn
 	l.frozen = slices.Clone(l.plan.Excluded)
 	for _, who := range crowd {
@@ -301,17 +301,16 @@ func (l *life) step() {
 	if !l.quick || l.oneIn(6) {
 		l.judgePeople()
 	}
-	name, verb := l.choose()
-	l.try(name, verb)
+	l.try(l.choose())
 }
 
 // try calls a verb, twice where there is time, and looks for what it should not touch.
-func (l *life) try(name string, verb verb) error {
+func (l *life) try(name string, verb verb) {
 	if l.quick {
 		before := l.ticket
 		tr, err := verb()
 		l.take(name, before, tr, err)
-		return err
+		return
 	}
 	l.ticket.Decisions, l.ticket.Plan.Excluded = roomy(l.ticket.Decisions), roomy(l.ticket.Plan.Excluded)
 	l.ticket.Plan.Stages, l.ticket.Tiers = roomy(l.ticket.Plan.Stages), roomy(l.ticket.Tiers)
@@ -329,7 +328,6 @@ func (l *life) try(name string, verb verb) error {
 	l.require(untouched(before.Tiers, func(n int) bool { return n == 0 }), "%s wrote behind the tiers", name)
 	l.require(string(asJSON(l.dir))+string(asJSON(l.today)) == world, "%s changed its arguments", name)
 	l.take(name, before, tr, err)
-	return err
 }
 
 // roomy copies a slice and leaves room behind it, into which no verb may write.

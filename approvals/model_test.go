@@ -251,8 +251,8 @@ func (b *brain) voters(stage int, votes []ballot, by when) (out []ballot) {
 func (b *brain) fillable(stages, tiers []int, votes []ballot, by when) bool {
 	ways := [everyone]bool{true}
 	for i, stage := range stages {
-		given := slices.DeleteFunc(slices.Clone(votes), func(v ballot) bool { return v.stage != stage })
-		all := append(given, b.voters(stage, votes, by)...)
+		all := b.voters(stage, votes, by)
+		all = append(all, slices.DeleteFunc(slices.Clone(votes), func(v ballot) bool { return v.stage != stage })...)
 		for _, names := range places(b.steps[stage].Stage, tiers[i]) {
 			ways = filled(ways, all, func(v ballot) bool { return b.fits(v, names) }, func(v ballot) people { return bit(v.person) | bit(v.place) })
 			if ways == ([everyone]bool{}) {
@@ -475,7 +475,7 @@ func (b *brain) pool(today approvals.Plan) bool {
 		silent := s.Comment == approvals.CommentApprove || s.Comment == approvals.CommentBoth
 		for _, names := range places(s, 0) {
 			ways = filled(ways, b.votes, func(v ballot) bool {
-				return b.fits(v, names) && !(silent && strings.TrimSpace(v.comment) == "")
+				return b.fits(v, names) && (!silent || strings.TrimSpace(v.comment) != "")
 			}, func(v ballot) people { return bit(v.person) })
 		}
 		if ways == ([everyone]bool{}) {

@@ -96,10 +96,12 @@ type CommentRule string
 const (
 	// CommentNever asks for none. It is what the zero value means.
 	CommentNever CommentRule = ""
-	// CommentApprove, CommentDeny and CommentBoth ask for one with that verdict.
+	// CommentApprove asks for one with a yes.
 	CommentApprove CommentRule = "approve"
-	CommentDeny    CommentRule = "deny"
-	CommentBoth    CommentRule = "both"
+	// CommentDeny asks for one with a no.
+	CommentDeny CommentRule = "deny"
+	// CommentBoth asks for one with either.
+	CommentBoth CommentRule = "both"
 )
 
 // demands reports whether a verdict needs a comment.
@@ -247,6 +249,11 @@ func (p Plan) checkStages(dir Directory) error {
 			p.Rule, missing.needed, missing.have)
 	}
 	return nil
+}
+
+// short reports whether those who are asked first cannot complete the first stage.
+func (p Plan) short(dir Directory) bool {
+	return p.Action == ActionApprove && (reach{plan: p, self: p.excluded(), dir: dir, alone: true}).shortfall(1) != nil
 }
 
 func (s Stage) check() error {

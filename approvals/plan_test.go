@@ -216,7 +216,7 @@ func TestFrozenPlanIsGolden(t *testing.T) {
 	plan := planOf(stage("peer", set(1, "team")))
 	plan.BreakGlass = &approvals.BreakGlass{From: []string{"fay"}}
 	tk = must(t)(vote(submit(t, plan, dir), "ana", approvals.Approve, dir, after(time.Minute)))
-	today := of("today", everything())
+	today := now(everything())
 	today.OnStale = approvals.StaleReopen
 	tr, err := tk.Claim(worker, dir, today, after(2*time.Minute))
 	requireCode(t, approvals.CodeStalePolicy, err)

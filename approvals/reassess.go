@@ -47,6 +47,7 @@ func (c *change) stall(dir Directory) {
 	case missing != nil && t.Stalled == nil:
 		c.record(EventStalled, t.State, Data{Stage: &t.Stage, Reason: fmt.Sprintf(
 			"%d approvals are needed and the people who may still decide can give %d", missing.needed, missing.have)})
+		c.notify()
 		c.updateCard()
 	case missing == nil && t.Stalled != nil:
 		c.record(EventUnstalled, t.State, Data{Stage: &t.Stage})

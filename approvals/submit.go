@@ -100,6 +100,8 @@ type Accepted struct {
 	submission Submission
 	plan       Plan
 	dir        Directory
+	// short is set when those who are asked first cannot complete the first stage.
+	short bool
 }
 
 // Accept is the part of [Submit] that does not depend on the database's clock, so that a
@@ -123,7 +125,7 @@ func Accept(s Submission, plan Plan, dir Directory) (Accepted, error) {
 	if err := plan.checkTimes(); err != nil {
 		return Accepted{}, err
 	}
-	return Accepted{submission: s, plan: plan, dir: dir}, nil
+	return Accepted{submission: s, plan: plan, dir: dir, short: plan.short(dir)}, nil
 }
 
 // Open opens the ticket.
@@ -136,7 +138,9 @@ func (a Accepted) Open(now time.Time) Transition {
 	c.ticket.ID = s.ID
 	c.record(EventCreated, Pending, Data{Created: s.created(plan, expires)})
 	c.begin(plan)
-	c.reassess(a.dir.At(now)) // those who are asked first may be too few
+	if a.short {
+		c.reassess(a.dir.At(now))
+	}
 	return c.done()
 }
 

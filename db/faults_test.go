@@ -155,6 +155,10 @@ var verbs = map[string]verb{
 		tr, _ := x.Stranger(approvals.Actor{Kind: approvals.ActorStranger, Name: "U0EVE", Via: "slack"}, "approve", now)
 		return tr, nil // recorded, and not an error to these tests
 	}},
+	"Refuse": {do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		tr, _ := x.Refuse(person("bo"), "resolve", &approvals.Error{Code: approvals.CodeNotOperator, Message: "no"}, now)
+		return tr, nil // recorded, and not an error to these tests
+	}},
 	"Ask": {do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		return x.Ask(person("ana"), approvals.Question{Person: "ana", Text: "why?"}, directory, now)
 	}},
