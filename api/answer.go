@@ -87,6 +87,7 @@ func (s *Server) ticketAnswer(ctx context.Context, x *exchange, status int, t ap
 	}
 	if x.person.Name != "" {
 		x.hide(&details.TicketSummary, t)
+		details.Call = shownCall(t)
 	}
 	a := answer{status: status, header: make(http.Header), body: details}
 	a.revalidate(t.Version)

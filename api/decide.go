@@ -8,6 +8,7 @@ import (
 
 	"countersign/approvals"
 	"countersign/db"
+	"countersign/slack"
 )
 
 // DecideTicket puts a person's verdict to a ticket. Whether it counts is for the domain to
@@ -25,7 +26,14 @@ func (o operations) DecideTicket(ctx context.Context, r DecideTicketRequestObjec
 		if r.Body.Stage != nil {
 			d.Stage = *r.Body.Stage - 1
 		}
-		return t.Decide(x.actor(), d, x.config.Directory(), now)
+		tr, err := t.Decide(x.actor(), d, x.config.Directory(), now)
+		if err == nil && d.Verdict != approvals.Deny && !slack.Show(t).Complete {
+			return t.Refuse(x.actor(), string(d.Verdict), &approvals.Error{
+				Code: approvals.CodeConflict, Message: "its rule hides parts of this call that cannot be told from the rest: " +
+					"nobody can see what would be sent, and so nobody can approve it",
+			}, now)
+		}
+		return tr, err
 	})
 }
 

@@ -484,6 +484,22 @@ type ResultSummary struct {
 	Truncated  bool  `json:"truncated"`
 }
 
+// ShownCall What a person decides on: the rest of the call as it will be sent, with what its rule hides as `[redacted]`. There for
+// people only, since callers know what they sent. While `complete` is false not all of it can be shown here, and nobody
+// should approve by it.
+type ShownCall struct {
+	Body string `json:"body"`
+
+	// BodyBase64 The body, when it is no text.
+	BodyBase64 string `json:"body_base64,omitempty"`
+
+	// BodyBytes The size of the body as it will be sent.
+	BodyBytes int      `json:"body_bytes"`
+	Complete  bool     `json:"complete"`
+	Headers   []Header `json:"headers"`
+	Query     string   `json:"query"`
+}
+
 // StageProgress Where the approvals stand, counted with the groups as they are now.
 type StageProgress struct {
 	// Have Approvals it has.

@@ -536,6 +536,31 @@ func TestWhatIsRedactedIsNotShownToPeople(t *testing.T) {
 	}
 	r := b.as(t, "bo", "GET", "/v1/tickets/"+id, "")
 	require.Equal(t, []any{"[redacted]", "https://hooks.example.com"}, []any{r.field(t, "raw_query"), r.field(t, "callback", "url")}, "what is shown")
+	require.Equal(t, []any{"token=[redacted]", true}, []any{r.field(t, "call", "query"), r.field(t, "call", "complete")}, "the call")
+}
+
+func TestPeopleSeeTheCallTheyDecideOn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.submit(t, strings.Replace(deletion, "{", `{"body":{"reason":"gdpr"},"headers":{"Accept":"text/plain"},`, 1)).id(t)
+	r := b.as(t, "bo", "GET", "/v1/tickets/"+id, "")
+	require.Equal(t, `{"reason":"gdpr"}`, r.field(t, "call", "body"), "the body")
+	require.Contains(t, string(r.raw), `{"name":"Accept","value":"text/plain"}`, "the headers")
+	require.NotContains(t, string(b.get(t, "/v1/tickets/"+id).raw), `"call":`, "the caller knows what it sent")
+}
+
+func TestNobodyApprovesOverTheAPIWhatCannotBeShown(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.submit(t, deletion).id(t)
+	_, err := superuser(t, b.pool.Config().ConnString()).Exec(t.Context(),
+		`SET session_replication_role = replica; UPDATE calls SET plan = jsonb_set(plan, '{redact}', '["what.is.this"]')`)
+	require.NoError(t, err, "hide what nobody can tell from the rest")
+	r := b.as(t, "bo", "GET", "/v1/tickets/"+id, "")
+	require.Equal(t, false, r.field(t, "call", "complete"), "complete")
+	requireProblem(t, b.post(t, "bo", id, "decisions", b.verdict(t, id, "approve", "")), http.StatusConflict, "conflict")
+	require.Equal(t, 1, b.stored(t, id).Refusals, "refusals on record")
+	require.Equal(t, http.StatusOK, b.post(t, "bo", id, "decisions", b.verdict(t, id, "deny", "what is it?")).status, "a no needs no sight")
 }
 
 func TestPeopleWaitForTicketsToo(t *testing.T) {

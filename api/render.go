@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"countersign/approvals"
+	"countersign/slack"
 )
 
 // TicketDetails is a ticket as its caller sees it.
@@ -17,6 +18,20 @@ type TicketDetails struct {
 	Question   *Question      `json:"question"`
 	Decisions  []Decision     `json:"decisions"`
 	BreakGlass *GlassBroken   `json:"break_glass"`
+	Call       *ShownCall     `json:"call,omitempty"`
+}
+
+// shownCall is what a person decides on.
+func shownCall(t approvals.Ticket) *ShownCall {
+	shown := slack.Show(t)
+	out := &ShownCall{
+		Query: shown.Query, Headers: make([]Header, 0, len(shown.Headers)),
+		Body: shown.Body, BodyBase64: shown.BodyBase64, BodyBytes: len(t.Call.Body), Complete: shown.Complete,
+	}
+	for _, h := range shown.Headers {
+		out.Headers = append(out.Headers, Header(h))
+	}
+	return out
 }
 
 func (s *Server) details(t approvals.Ticket, dir approvals.Directory) TicketDetails {
