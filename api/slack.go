@@ -357,7 +357,7 @@ func (h *Interactions) ask(p *press, t approvals.Ticket, a attempt) (approvals.T
 func (h *Interactions) offered(p *press, t approvals.Ticket, a attempt) bool {
 	v := h.view(p, t)
 	if a.verdict == approvals.GlassBroken {
-		v.Stage, v.Tally = t.Stage, t.Tally(t.Stage, p.dir)
+		v.Stage, v.Tally = t.Stage, t.Tally(t.Stage, p.dir.At(p.now))
 		return slack.Offers(v, slack.ActionBreakGlass)
 	}
 	return slack.Offers(v, slack.ActionApprove)
@@ -367,7 +367,7 @@ func (h *Interactions) offered(p *press, t approvals.Ticket, a attempt) bool {
 // difference to what can be pressed.
 func (h *Interactions) view(p *press, t approvals.Ticket) slack.View {
 	v := slack.View{
-		Ticket: t, Tally: t.Tally(p.card.Stage, p.dir), Directory: p.dir, Now: p.now, Stage: p.card.Stage, Handle: p.card.Handle,
+		Ticket: t, Tally: t.Tally(p.card.Stage, p.dir.At(p.now)), Directory: p.dir, Now: p.now, Stage: p.card.Stage, Handle: p.card.Handle,
 		PublicURL: h.c.PublicURL,
 	}
 	if up, ok := p.config.Upstream(t.Call.Upstream); ok {

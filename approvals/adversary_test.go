@@ -164,6 +164,12 @@ func TestPolicyOfTodayThatAsksNobodyIsNotMet(t *testing.T) {
 	plan := planOf()
 	plan.Action = approvals.ActionAllow
 	tk := submit(t, plan, office())
+	broken := planOf(stage("peer", set(1, "team")))
+	broken.BreakGlass = &approvals.BreakGlass{From: []string{"fay"}}
+	bypassed := must(t)(breakGlass(submit(t, broken, office()), "fay", office(), start))
+	broken.Stages = nil
+	_, err := bypassed.Claim(worker, office(), now(broken), after(time.Minute))
+	requireCode(t, approvals.CodeStalePolicy, err)
 	for _, action := range []approvals.Action{approvals.ActionApprove, approvals.ActionDeny, "", "bogus"} {
 		today := now(planOf())
 		today.Action = action
@@ -352,4 +358,37 @@ func TestSupersededTicketTakesNoTextWithoutEnd(t *testing.T) {
 	tk := submit(t, planOf(stage("peer", set(1, "team"))), office())
 	_, err := tk.Supersede(client(), string(make([]byte, 4096)), after(time.Minute))
 	requireCode(t, approvals.CodeInvalid, err)
+}
+
+func TestDelegateDoesNotUseUpTwoPeopleWhereBothAreNeededLater(t *testing.T) {
+	t.Parallel()
+	dir := office()
+	plan := planOf(stage("peer", set(1, "ana"), set(1, "eve")))
+	plan.Stages[0].Escalate = []approvals.Tier{{
+		After: time.Hour, Mode: approvals.ModeReplace, Need: []approvals.ApproverSet{set(2, "ana", "bo")},
+	}}
+	dir = away(dir, "ana", "bo", 2)
+	tk := submit(t, plan, dir)
+	delete(dir.People, "eve")
+	_, err := vote(tk, "bo", approvals.Approve, dir, after(time.Minute))
+	requireCode(t, approvals.CodeNeededLater, err)
+	tk = must(t)(tk.Reassess(dir, after(time.Minute)))
+	tk = must(t)(vote(tk, "bo", approvals.Approve, dir, after(time.Minute)))
+	require.Empty(t, tk.Decisions[0].For)
+	require.Equal(t, approvals.Approved, must(t)(vote(tk, "ana", approvals.Approve, dir, after(2*time.Hour))).State)
+}
+
+func TestDelegateIsNotSpentWhereOnlyTheNextTierCanHelp(t *testing.T) {
+	t.Parallel()
+	dir := away(office(), "fay", "bo", 1000)
+	plan := planOf(stage("peer", set(1, "bo"), set(1, "chen")))
+	plan.Stages[0].Escalate = []approvals.Tier{{After: time.Hour, Mode: approvals.ModeReplace, To: nil, Need: []approvals.ApproverSet{set(1, "fay")}}}
+	tk := submit(t, plan, dir)
+	delete(dir.People, "chen")
+	_, err := vote(tk, "bo", approvals.Approve, dir, after(time.Minute))
+	requireCode(t, approvals.CodeNeededLater, err)
+	tk = must(t)(tk.Reassess(dir, after(time.Minute)))
+	tk = must(t)(vote(tk, "bo", approvals.Approve, dir, after(time.Minute)))
+	require.Equal(t, "fay", tk.Decisions[0].For)
+	require.Equal(t, approvals.Approved, tk.State)
 }

@@ -208,9 +208,9 @@ func (t Ticket) useful(vote Decision, dir Directory) bool {
 // strands reports whether spending this person's one vote so would leave the rest of the
 // plan without enough people, although it has enough as things stand. What can be
 // completed without taking the decision away from anybody is to stay so. In the last stage
-// that matters to those only who have a choice of seats.
-func (t Ticket) strands(vote Decision, choice bool, dir Directory) bool {
-	if t.Stage+1 >= len(t.Plan.Stages) && !choice {
+// that matters only where people are away, who need somebody else's vote.
+func (t Ticket) strands(vote Decision, dir Directory) bool {
+	if t.Stage+1 >= len(t.Plan.Stages) && len(dir.Away) == 0 {
 		return false
 	}
 	r := t.ahead(dir.until(t.ExpiresAt.Sub(dir.moment)), false)

@@ -96,6 +96,19 @@ func (d Directory) delegate(person string) string {
 	return to
 }
 
+// acts reports whether a vote that a person gave in the place of somebody who was away may
+// stand: that one is back since, or would still be represented by that person.
+func (d Directory) acts(person, absent string) bool {
+	to := absent
+	for range maxDelegates {
+		if to == person || !d.away(to) {
+			break
+		}
+		to = d.Away[to].Delegate
+	}
+	return to == person || !d.away(absent)
+}
+
 // body is who takes somebody's place in an approver set: they themselves, if need be once
 // they are back, or else their delegate, who may have a place of their own besides. "" for
 // nobody.

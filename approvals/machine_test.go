@@ -298,7 +298,7 @@ func (l *life) step() {
 	if l.oneIn(16) || (l.ticket.State == approvals.Approved && l.oneIn(4)) {
 		l.legislate()
 	}
-	if !l.quick || l.oneIn(6) {
+	if some := l.oneIn(6); some || !l.quick { // the same chances either way: a seed repeats a life
 		l.judgePeople()
 	}
 	l.try(l.choose())
@@ -953,7 +953,7 @@ func (l *life) ticketHolds() {
 		l.require(l.jobs > 0, "%s, unclaimed and nobody will execute", t.State)
 	}
 	for i := range l.steps {
-		tally := t.Tally(i, l.dir)
+		tally := t.Tally(i, l.dir.At(l.now))
 		l.require(tally.Have == l.most(i, l.votes) && tally.Needed == len(places(l.steps[i].Stage, l.steps[i].fired)) &&
 			tally.Denials == l.denials(i), "tally of stage %d: %+v", i, tally)
 	}

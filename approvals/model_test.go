@@ -98,6 +98,12 @@ func (b *brain) meant(name, who string) bool {
 
 // ask remembers whom names stand for, and who acts for those who are away.
 func (b *brain) ask(names ...string) {
+	known := map[string]bool{} // who was asked before keeps the deputy they had, or none
+	for _, members := range b.asked {
+		for _, who := range members {
+			known[who] = true
+		}
+	}
 	for _, name := range names {
 		if _, done := b.asked[name]; done {
 			continue
@@ -108,7 +114,7 @@ func (b *brain) ask(names ...string) {
 				continue
 			}
 			b.asked[name] = append(b.asked[name], who)
-			if to := b.deputy(who); to != "" && b.deputies[who] == "" {
+			if to := b.deputy(who); to != "" && !known[who] {
 				b.deputies[who] = to
 			}
 		}
@@ -162,7 +168,22 @@ func places(s approvals.Stage, k int) [][]string {
 
 // fits reports whether a yes can take a place.
 func (b *brain) fits(v ballot, names []string) bool {
-	return v.verdict == approvals.Approve && b.exists(v.person) && !b.mine(v) && b.in(names, v.place)
+	return v.verdict == approvals.Approve && b.exists(v.person) && !b.mine(v) && b.in(names, v.place) && b.represents(v)
+}
+
+// represents reports whether a vote given for somebody else may stand: they are back, or
+// would be represented by the same person today.
+func (b *brain) represents(v ballot) bool {
+	for at, steps := v.place, 0; steps <= len(crowd); steps++ {
+		if at == v.person {
+			return true
+		}
+		if !b.away(at) {
+			return at == v.place
+		}
+		at = b.dir.Away[at].Delegate
+	}
+	return false
 }
 
 // most is how many places the votes on a stage fill at best: of every set of places that
@@ -334,17 +355,27 @@ func (b *brain) together(stage int) (out []int) {
 
 // hopeless reports whether nobody can complete what is left from a stage on.
 func (b *brain) hopeless(stage int) bool {
+	judged := map[int]bool{}
 	for i := stage; i < len(b.steps); i++ {
-		if !b.completable(b.together(i), b.votes, false) {
+		if judged[i] {
+			continue
+		}
+		group := b.together(i)
+		for _, j := range group {
+			judged[j] = true
+		}
+		if !b.completable(group, b.votes, false) {
 			return true
 		}
 	}
 	return false
 }
 
-// stuck reports whether those who are asked cannot complete a stage as things are now.
+// stuck reports whether those who are asked could not complete a stage as things are now,
+// even if nobody had said no.
 func (b *brain) stuck(stage int) bool {
-	return !b.fillable([]int{stage}, []int{b.steps[stage].fired}, b.votes, atOnce)
+	others := slices.DeleteFunc(slices.Clone(b.votes), func(v ballot) bool { return v.verdict == approvals.Deny })
+	return !b.fillable([]int{stage}, []int{b.steps[stage].fired}, others, atOnce)
 }
 
 // seats lists the places from which a person can decide on a stage now.
@@ -469,14 +500,11 @@ func (b *brain) pool(today approvals.Plan) bool {
 	}
 	ways := [everyone]bool{true}
 	for _, s := range today.Stages {
-		if today.Distinct == approvals.DistinctStage {
-			ways = [everyone]bool{true}
-		}
 		silent := s.Comment == approvals.CommentApprove || s.Comment == approvals.CommentBoth
 		for _, names := range places(s, 0) {
 			ways = filled(ways, b.votes, func(v ballot) bool {
 				return b.fits(v, names) && (!silent || strings.TrimSpace(v.comment) != "")
-			}, func(v ballot) people { return bit(v.person) })
+			}, func(v ballot) people { return bit(v.person) | bit(v.place) })
 		}
 		if ways == ([everyone]bool{}) {
 			return false

@@ -57,8 +57,10 @@ type Plan struct {
 	Roster map[string][]string `json:"roster,omitempty"`
 	// Delegates are those who were away then, with those who decide in their place.
 	Delegates map[string]string `json:"delegates,omitempty"`
-	// Round counts how often a policy that became stricter has added stages.
-	Round int `json:"round,omitempty"`
+	// Round counts how often a policy that became stricter has added stages, Reopened how
+	// often an approval did not stand any more.
+	Round    int `json:"round,omitempty"`
+	Reopened int `json:"reopened,omitempty"`
 }
 
 // Distinct says how often one person's vote may count.
@@ -198,22 +200,31 @@ func (t Tier) widen(from []string) []string {
 	return append(append(make([]string, 0, len(from)+len(t.To)), from...), t.To...)
 }
 
-// outlooks returns the approver sets under which a stage may yet be met, after fired
-// tiers: one with everybody added before the next tier that replaces, and one after each
-// that does. Those who are replaced and those who replace them never count together.
-// Tiers at or after within never fire; zero means that all do.
-func (s Stage) outlooks(fired int, within time.Duration) [][]ApproverSet {
-	var out [][]ApproverSet
+// outlook is a way in which a stage may yet be met: its approver sets by then, and the
+// names that have been asked on the way there.
+type outlook struct {
+	sets  []ApproverSet
+	asked []string
+}
+
+// outlooks returns the ways in which a stage may yet be met after fired tiers: one with
+// everybody added before the next tier that replaces, and one after each that does. Those
+// who are replaced and those who replace them never count together. Tiers at or after
+// within never fire; zero means that all do.
+func (s Stage) outlooks(fired int, within time.Duration) []outlook {
+	var out []outlook
+	var asked []string
 	for ; fired < len(s.Escalate); fired++ {
 		tier := s.Escalate[fired]
 		if within > 0 && tier.After >= within {
 			break
 		}
 		if tier.Mode == ModeReplace {
-			out = append(out, s.sets(fired))
+			out = append(out, outlook{s.sets(fired), slices.Clone(asked)})
 		}
+		asked = append(asked, tier.names()...)
 	}
-	return append(out, s.sets(fired))
+	return append(out, outlook{s.sets(fired), asked})
 }
 
 // Check reports why a plan cannot be accepted: a quorum below one, no stage, or more
@@ -359,6 +370,12 @@ func (p Plan) asked() []string {
 // stands for already it keeps.
 func (p Plan) enrol(dir Directory, asked []string) (roster map[string][]string, delegates map[string]string) {
 	roster, delegates = maps.Clone(p.Roster), maps.Clone(p.Delegates)
+	before := make(map[string]bool)
+	for _, people := range p.Roster {
+		for _, person := range people {
+			before[person] = true
+		}
+	}
 	for _, name := range asked {
 		if _, known := roster[name]; known {
 			continue
@@ -368,7 +385,8 @@ func (p Plan) enrol(dir Directory, asked []string) (roster map[string][]string, 
 		}
 		roster[name] = Names(dir.Members([]string{name}))
 		for _, person := range roster[name] {
-			if to := dir.delegate(person); to != "" && delegates[person] == "" {
+			// Who was asked before keeps deciding alone, or through whom they had then.
+			if to := dir.delegate(person); to != "" && !before[person] {
 				if delegates == nil {
 					delegates = make(map[string]string)
 				}

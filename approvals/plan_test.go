@@ -229,7 +229,7 @@ func TestGoldenPlanHasEveryField(t *testing.T) {
 	t.Parallel()
 	dir := away(office(), "bo", "eve", 1000)
 	plan := submit(t, everything(), dir).Plan
-	plan.Round, plan.Stages[1].Round = 1, 1
+	plan.Round, plan.Reopened, plan.Stages[1].Round = 1, 1, 1
 	for _, v := range []reflect.Value{reflect.ValueOf(plan), reflect.ValueOf(plan.Stages[0]), reflect.ValueOf(*plan.BreakGlass)} {
 		for i := range v.NumField() {
 			name := v.Type().Name() + "." + v.Type().Field(i).Name

@@ -69,15 +69,15 @@ func (r reach) lacking(stages []int, tries int) *missing {
 }
 
 // options lists the outlooks of each stage.
-func (r reach) options(stages []int) [][][]ApproverSet {
-	var out [][][]ApproverSet
+func (r reach) options(stages []int) [][]outlook {
+	var out [][]outlook
 	for _, i := range stages {
 		fired := 0
 		if i < len(r.tiers) {
 			fired = r.tiers[i]
 		}
 		if s := r.plan.Stages[i]; r.alone {
-			out = append(out, [][]ApproverSet{s.sets(fired)})
+			out = append(out, []outlook{{sets: s.sets(fired)}})
 		} else {
 			out = append(out, s.outlooks(fired, r.plan.ExpiresIn))
 		}
@@ -86,7 +86,7 @@ func (r reach) options(stages []int) [][][]ApproverSet {
 }
 
 // turn moves on to the next combination, like the wheels of a counter.
-func turn(chosen []int, options [][][]ApproverSet) bool {
+func turn(chosen []int, options [][]outlook) bool {
 	for i := range chosen {
 		if chosen[i]++; chosen[i] < len(options[i]) {
 			return true
@@ -97,11 +97,11 @@ func turn(chosen []int, options [][][]ApproverSet) bool {
 }
 
 // lack judges one combination: all places of all its stages, and one place a person.
-func (r reach) lack(stages []int, options [][][]ApproverSet, chosen []int) *missing {
+func (r reach) lack(stages []int, options [][]outlook, chosen []int) *missing {
 	a := &assignment{}
 	dir := r.enrolled(options, chosen)
 	for i, option := range options {
-		for _, set := range option[chosen[i]] {
+		for _, set := range option[chosen[i]].sets {
 			a.room = append(a.room, set.Approvals)
 			a.fits = append(a.fits, r.fit(set, stages[i], dir))
 			a.taken = append(a.taken, nil)
@@ -112,16 +112,14 @@ func (r reach) lack(stages []int, options [][][]ApproverSet, chosen []int) *miss
 
 // enrolled is the directory as it will count once everybody has been asked whom a
 // combination asks.
-func (r reach) enrolled(options [][][]ApproverSet, chosen []int) Directory {
+func (r reach) enrolled(options [][]outlook, chosen []int) Directory {
 	dir := r.dir
 	if dir.roster == nil {
 		return dir
 	}
 	var names []string
 	for i, option := range options {
-		for _, set := range option[chosen[i]] {
-			names = append(names, set.From...)
-		}
+		names = append(names, option[chosen[i]].asked...)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { _, asked := dir.roster[name]; return asked })
 	if len(names) > 0 {
@@ -136,6 +134,9 @@ func (r reach) enrolled(options [][][]ApproverSet, chosen []int) Directory {
 func (r reach) fit(set ApproverSet, stage int, dir Directory) map[string]bool {
 	spent := make(map[string]bool)
 	for _, d := range r.votes {
+		if r.alone && d.Verdict == Deny {
+			continue // a no is no reason to ask others sooner
+		}
 		if d.Verdict != GlassBroken && r.plan.sameVote(d.Stage, stage) {
 			spent[d.Person], spent[d.For] = true, true
 		}
@@ -144,6 +145,7 @@ func (r reach) fit(set ApproverSet, stage int, dir Directory) map[string]bool {
 	members := dir.Members(set.From)
 	for _, d := range r.votes {
 		_, known := dir.People[d.Person]
+		known = known && (d.For == "" || dir.acts(d.Person, d.For))
 		if d.Verdict == Approve && d.Stage == stage && known && members[d.principal()] && !r.self[d.Person] && !r.self[d.For] {
 			out[d.Person] = true
 		}

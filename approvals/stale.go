@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// MaxReopenings is how often a ticket goes back to people because an approval no longer
+// stands. Processes with different configurations could otherwise pass it to and fro.
+const MaxReopenings = 10
+
 // MaxRounds is how often a policy that became stricter may send a ticket back to people.
 const MaxRounds = 5
 
@@ -53,9 +57,13 @@ func (t Ticket) lapsed(actor Actor, dir Directory, today Plan, now time.Time) (T
 	return Transition{}, nil
 }
 
-// late reports whether the time to make the call is over, by the plan or by today's.
+// late reports whether the time to make the call is over, by the plan or by today's, or the
+// approval came later than today's would have waited.
 func (t Ticket) late(today Plan, now time.Time) bool {
 	from := later(t.ApprovedAt, t.NotBefore)
+	if today.Action == ActionApprove && today.ExpiresIn > 0 && t.ApprovedAt.After(t.CreatedAt.Add(today.ExpiresIn)) {
+		return true
+	}
 	return !now.Before(t.ExecuteBy) || (today.ExecuteWithin > 0 && !now.Before(from.Add(today.ExecuteWithin)))
 }
 
@@ -71,10 +79,10 @@ func (t Ticket) stale(now time.Time) Transition {
 // it has met all of it.
 func (t Ticket) short(today Plan, dir Directory) string {
 	switch {
-	case today.Action != ActionAllow && today.Action != ActionApprove:
-		return "today's policy denies this call: " + clean(today.Reason)
 	case today.Action == ActionAllow:
 		return ""
+	case today.Action != ActionApprove || len(today.Stages) == 0: // an approval that nobody has to give is none
+		return "today's policy denies this call: " + clean(today.Reason)
 	}
 	if d, ok := t.bypass(); ok { // which may be in a round whose digest is today's
 		if !t.mayBypass(d.Person, today, dir) && !t.pooled(today, dir) {
@@ -122,25 +130,17 @@ func sameSets(a, b []ApproverSet) bool {
 }
 
 // pooled reports whether the approvals given so far, in whatever stage, would meet today's
-// plan as well.
+// plan as well. One person counts once in all of it, whatever today's plan says: a yes that
+// was given once was not given to two of its stages.
 func (t Ticket) pooled(today Plan, dir Directory) bool {
 	self := today.excluded(Names(t.self(dir)))
 	dir = t.standing(dir)
-	var a *assignment
-	for i, s := range today.Stages {
-		if a == nil || today.Distinct == DistinctStage {
-			if a != nil && a.have() < a.needed() {
-				return false
-			}
-			a = &assignment{}
-		}
+	a := &assignment{}
+	for _, s := range today.Stages {
 		a.add(s.Need, dir)
-		if i < len(today.Stages)-1 && today.Distinct != DistinctStage {
-			continue
-		}
-		t.placeAll(a, today, self, dir)
 	}
-	return a != nil && a.have() >= a.needed() && t.Denied() == 0
+	t.placeAll(a, today, self, dir)
+	return len(a.room) > 0 && a.have() >= a.needed() && t.Denied() == 0
 }
 
 // placeAll seats everybody who approved. A yes without the comment that today's plan asks
@@ -149,10 +149,10 @@ func (t Ticket) placeAll(a *assignment, today Plan, self map[string]bool, dir Di
 	comment := slices.ContainsFunc(today.Stages, func(s Stage) bool { return s.Comment.demands(Approve) })
 	seated := make(map[string]bool)
 	for _, d := range t.Decisions {
-		if d.Verdict != Approve || self[d.Person] || self[d.For] || seated[d.Person] || (comment && strings.TrimSpace(d.Comment) == "") {
+		if d.Verdict != Approve || self[d.Person] || self[d.For] || seated[d.Person] || seated[d.principal()] || (comment && strings.TrimSpace(d.Comment) == "") {
 			continue
 		}
-		seated[d.Person] = true
+		seated[d.Person], seated[d.principal()] = true, true
 		a.speak(d, dir)
 		a.place(d.Person)
 	}
@@ -173,7 +173,7 @@ func (t Ticket) Denied() int {
 // says. Past the deadline nobody could be asked any more.
 func (t Ticket) withdrawn(actor Actor, stage int, dir Directory, now time.Time) Transition {
 	reason := "an approval no longer stands" + t.missed(stage, dir)
-	if t.Plan.OnStale == StaleEnd || !now.Before(t.ExpiresAt) {
+	if t.Plan.OnStale == StaleEnd || t.Plan.Reopened >= MaxReopenings || !now.Before(t.ExpiresAt) {
 		return t.failed(actor, "approval_withdrawn", reason+"; nothing was sent", now)
 	}
 	c := t.change(actor, now)
@@ -224,10 +224,15 @@ func (t Ticket) tighten(actor Actor, today Plan, why string, dir Directory, now 
 	return c.done()
 }
 
+// refused reports whether so many denials end a ticket in some stage of a plan.
+func (p Plan) refused(denials int) bool {
+	return slices.ContainsFunc(p.Stages, func(s Stage) bool { return denials >= max(s.Denials, 1) })
+}
+
 // amendment makes a further round of today's stages. False when they cannot be met by
 // those who were asked before and are still there, or there have been too many rounds.
 func (t Ticket) amendment(today Plan, dir Directory) (Amendment, bool) {
-	if today.Action != ActionApprove || t.Plan.Round >= MaxRounds {
+	if today.Action != ActionApprove || t.Plan.Round >= MaxRounds || today.refused(t.Denied()) {
 		return Amendment{}, false
 	}
 	merged := t.Plan

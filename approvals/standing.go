@@ -65,9 +65,9 @@ func (t Ticket) choose(person string, v Verdict, dir Directory) (seat, *Error) {
 		vote := Decision{Person: person, For: s.principal, Verdict: Approve, Stage: t.Stage}
 		switch {
 		case !t.useful(vote, dir):
-		case t.strands(vote, len(seats) > 1, dir):
-			why = refuse(CodeNeededLater, "your approval is the only one that can complete a later stage; "+
-				"let somebody else approve this one")
+		case t.strands(vote, dir):
+			why = refuse(CodeNeededLater, "your approval is the only one that can complete what comes later; "+
+				"let somebody else approve this")
 		default:
 			return s, nil
 		}

@@ -56,7 +56,7 @@ func (a *assignment) speak(d Decision, dir Directory) {
 	}
 	_, known := dir.People[d.Person]
 	for i := range a.fits {
-		a.fits[i][d.Person] = known && a.fits[i][d.For]
+		a.fits[i][d.Person] = known && dir.acts(d.Person, d.For) && a.fits[i][d.For]
 	}
 }
 

@@ -161,6 +161,7 @@ func (t Ticket) apply(e Event) Ticket {
 	case EventReopened:
 		t = t.enterStage(*e.Data.Stage, e.At)
 		t.ApprovedAt, t.ExecuteBy, t.Worker = time.Time{}, time.Time{}, ""
+		t.Plan.Reopened++
 	case EventTightened:
 		t = t.applyTightened(e)
 	case EventReleased:

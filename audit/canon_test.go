@@ -68,7 +68,7 @@ func events() map[string]approvals.Event {
 		ExpiresIn: time.Hour, ExecuteWithin: 15 * time.Minute,
 		Distinct: approvals.DistinctStage, OnStale: approvals.StaleEnd,
 		BreakGlass: &approvals.BreakGlass{From: []string{"chen"}, Announce: "#security"},
-		Roster:     map[string][]string{"security": {"ana", "bo"}, "chen": {"chen"}}, Delegates: map[string]string{"ana": "eve"}, Round: 1,
+		Roster:     map[string][]string{"security": {"ana", "bo"}, "chen": {"chen"}}, Delegates: map[string]string{"ana": "eve"}, Round: 1, Reopened: 1,
 	}
 	return map[string]approvals.Event{
 		"created_by_policy": event(1, approvals.EventCreated, approvals.Pending, approvals.Data{Created: &later}),

@@ -154,7 +154,7 @@ func queueUpdate(b *pgx.Batch, before, t approvals.Ticket, head audit.Hash) {
 // was not: every other update leaves that column where it lies. A roster only ever grows,
 // and stages are only ever added by a further round.
 func amended(before, after approvals.Plan) *string {
-	if after.Round == before.Round && len(after.Roster) == len(before.Roster) {
+	if after.Round == before.Round && after.Reopened == before.Reopened && len(after.Roster) == len(before.Roster) {
 		return nil
 	}
 	return optionalJSON(&after)

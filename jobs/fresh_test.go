@@ -299,3 +299,40 @@ func TestCallInDoubtIsNotMadeAgainUnderAStricterPolicy(t *testing.T) {
 		})
 	}
 }
+
+// TestGlassThatIsBrokenStandsAsLongAsThePolicyLetsIt is about hal, who alone may bypass.
+func TestGlassThatIsBrokenStandsAsLongAsThePolicyLetsIt(t *testing.T) {
+	t.Parallel()
+	mayBreak := func(s *shape) { s.more = "break_glass: {from: [hal]}" }
+	for name, test := range map[string]struct {
+		change func(*shape)
+		state  approvals.State
+	}{
+		"and it lets it":          {func(s *shape) { quorumOfTwo(s) }, approvals.Succeeded},
+		"nobody may bypass now":   {func(s *shape) { s.more = "" }, approvals.Pending},
+		"somebody else may now":   {func(s *shape) { s.more = "break_glass: {from: [gil]}" }, approvals.Pending},
+		"the call is denied now":  {func(s *shape) { s.denied = true }, approvals.Failed},
+		"the policy is unchanged": {func(*shape) {}, approvals.Succeeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := setup(t, mayBreak)
+			id := w.submit(call{}).ID
+			dir := w.config.Load().Directory()
+			w.advance(id, func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
+				d := approvals.Decision{Person: "hal", Verdict: approvals.GlassBroken, Comment: "it burns", Digest: x.Digest}
+				return x.Decide(approvals.Actor{Kind: approvals.ActorPerson, Name: "hal", Via: "slack"}, d, dir, now)
+			})
+			w.reload(test.change)
+			w.run()
+			w.awaitState(id, test.state)
+			w.settled()
+			calls := 0
+			if test.state == approvals.Succeeded {
+				calls = 1
+			}
+			require.Equal(t, calls, w.upstream.callsOf(id))
+			require.Equal(t, 1, count(w.requireWhole(id), approvals.EventGlassBroken))
+		})
+	}
+}

@@ -138,7 +138,7 @@ func (r *Runner) view(t approvals.Ticket, card db.Card, answered []approvals.Que
 	config := r.c.Policy()
 	dir := config.Directory()
 	v := slack.View{
-		Ticket: t, Tally: t.Tally(card.Stage, dir), Directory: dir, Now: r.c.Now(), Stage: card.Stage, Handle: card.Handle,
+		Ticket: t, Tally: t.Tally(card.Stage, dir.At(r.c.Now())), Directory: dir, Now: r.c.Now(), Stage: card.Stage, Handle: card.Handle,
 		PublicURL: r.c.PublicURL, Answered: answered,
 	}
 	if up, ok := config.Upstream(t.Call.Upstream); ok {

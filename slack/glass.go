@@ -67,7 +67,7 @@ func (v View) missing(d approvals.Decision) int {
 		t.Decisions = t.Decisions[:i]
 	}
 	t.Stage = d.Stage
-	return toGo(t, v.Directory)
+	return toGo(t, v.Directory.At(v.Now))
 }
 
 // toGo counts the approvals that a ticket still lacks.
@@ -82,7 +82,7 @@ func toGo(t approvals.Ticket, dir approvals.Directory) (n int) {
 // unheard mentions those who could have decided where the glass was broken and had not.
 func (v View) unheard(d approvals.Decision) []string {
 	t, asked := v.Ticket, make(map[string]bool)
-	for _, set := range t.Tally(d.Stage, v.Directory).Sets {
+	for _, set := range t.Tally(d.Stage, v.Directory.At(v.Now)).Sets {
 		for name := range v.dir().Members(set.From) {
 			asked[name] = !v.requester(name)
 		}

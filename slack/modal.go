@@ -61,7 +61,7 @@ func AskModal(v View) slackgo.ModalViewRequest {
 // BreakGlassModal says what it means to break the glass, and asks why.
 func BreakGlassModal(v View) slackgo.ModalViewRequest {
 	text := ":rotating_light: *You approve this call alone.* That bypasses " +
-		plural(toGo(v.Ticket, v.Directory), "approval that is missing", "approvals that are missing") + ", and the call is sent once, "
+		plural(toGo(v.Ticket, v.Directory.At(v.Now)), "approval that is missing", "approvals that are missing") + ", and the call is sent once, "
 	if hour := v.hour(); hour != "" {
 		text += hour[len(", "):]
 	} else {
