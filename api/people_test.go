@@ -588,7 +588,7 @@ func TestStalledAndTightenedTicketsSayWhy(t *testing.T) {
 		return tk.Reassess(gone, now)
 	})
 	for _, r := range []reply{b.get(t, "/v1/tickets/"+id), b.as(t, "bo", "GET", "/v1/tickets/"+id, "")} {
-		require.Contains(t, r.field(t, "stalled", "reason"), "1 approvals are needed", "why")
+		require.Contains(t, r.field(t, "stalled", "reason"), "of 1 needed approvals", "why")
 		require.NotNil(t, r.field(t, "stalled", "since"), "since when")
 	}
 	require.Contains(t, string(b.get(t, "/v1/tickets").raw), `"stalled":{"reason"`, "in lists too")

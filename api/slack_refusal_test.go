@@ -96,7 +96,7 @@ func TestTheButtonOfAnEarlierStageIsOver(t *testing.T) {
 	c := o.ask(t, twoStages)
 	o.clickWell(t, bo, c, slack.ActionApprove)
 	o.clickWell(t, chen, c, slack.ActionApprove) // chen would count in the stage that is now
-	o.requireTold(t, chen, "That stage is over")
+	o.requireTold(t, chen, "The request is in stage 2 of 2 now")
 	o.trail(t, c.ticket, approvals.EventDecided, approvals.EventStageCompleted, approvals.EventRefused)
 	require.Equal(t, approvals.CodeStale, o.last(t, c.ticket, approvals.EventRefused).Data.Refusal.Code)
 }

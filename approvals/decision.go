@@ -51,7 +51,7 @@ func (d Decision) principal() string {
 // Decide records a verdict. d.Stage and d.Digest say what the person was looking at.
 //
 // Errors: CodeExpired when the deadline has passed (the ticket expires with it),
-// CodeAlreadyFinal or CodeConflict when the ticket has moved on, CodeStale for an earlier
+// CodeAlreadyFinal or CodeConflict when the ticket has moved on, CodeStale for another
 // stage, CodeDigestMismatch, CodeSelfApproval, CodeNotApprover, CodeAway,
 // CodeAlreadyDecided, CodeNotNeeded, CodeNeededLater, CodeCommentRequired, CodeInvalid.
 // Every one of them but the last two is recorded.
@@ -177,7 +177,7 @@ func (t Ticket) mayDecide(d Decision, dir Directory) (seat, *Error) {
 	case t.spent(d.Person):
 		return seat{}, refuse(CodeAlreadyDecided, "you have already decided on this request; one person counts once")
 	case d.Stage != t.Stage:
-		return seat{}, refuse(CodeStale, "that stage is over; the request is now in stage %d of %d", t.Stage+1, len(t.Plan.Stages))
+		return seat{}, refuse(CodeStale, "the request is in stage %d of %d now, and only that can be decided on", t.Stage+1, len(t.Plan.Stages))
 	case t.self(dir)[d.Person]:
 		return seat{}, refuse(CodeSelfApproval, "you count as the requester of this call and so cannot decide on it")
 	}

@@ -17,7 +17,7 @@ const (
 	CodeAlreadyFinal Code = "already_final"
 	// CodeAlreadyDecided means that this person has already decided on this ticket.
 	CodeAlreadyDecided Code = "already_decided"
-	// CodeStale means that the decision was about an earlier stage of the ticket.
+	// CodeStale means that the decision was about another stage of the ticket.
 	CodeStale Code = "stale"
 	// CodeDigestMismatch means that what was decided on is not what the ticket holds.
 	CodeDigestMismatch Code = "digest_mismatch"

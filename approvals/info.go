@@ -15,7 +15,8 @@ type Question struct {
 
 // Ask puts a question to the requester. The ticket becomes needs_info; reminders and
 // escalation rest until it is answered, the deadline does not. Only somebody who may
-// decide may ask. Errors are those of Decide.
+// decide may ask. Decisions are accepted meanwhile; one that completes the stage closes the
+// question unanswered. Errors are those of Decide.
 func (t Ticket) Ask(actor Actor, q Question, dir Directory, now time.Time) (Transition, error) {
 	if q.Text == "" {
 		return Transition{}, refuse(CodeInvalid, "the question is empty")

@@ -1,9 +1,6 @@
 package approvals
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Reassess looks at an open ticket after people have come or gone: a stage that the votes
 // given meet now is left, as nobody may be there to vote once more; where those who are
@@ -33,7 +30,7 @@ func (c *change) reassess(dir Directory) {
 			c.stall(dir)
 			return
 		}
-		c.escalate(dir, fmt.Sprintf("out of reach: %d approvals are needed and those who are asked can give %d", missing.needed, missing.have))
+		c.escalate(dir, "out of reach: "+missing.String()+" by those who are asked")
 		c.settle(dir)
 		c.arm()
 	}
@@ -45,8 +42,7 @@ func (c *change) stall(dir Directory) {
 	missing := t.ahead(dir.until(t.ExpiresAt.Sub(c.now)), false).shortfall(maxOutlooks)
 	switch {
 	case missing != nil && t.Stalled == nil:
-		c.record(EventStalled, t.State, Data{Stage: &t.Stage, Reason: fmt.Sprintf(
-			"%d approvals are needed and the people who may still decide can give %d", missing.needed, missing.have)})
+		c.record(EventStalled, t.State, Data{Stage: &t.Stage, Reason: missing.String() + " by the people who may still decide"})
 		c.notify()
 		c.updateCard()
 	case missing == nil && t.Stalled != nil:

@@ -33,7 +33,7 @@ func (t Ticket) fallen(dir Directory) (int, bool) {
 // the policy of then and under that of today.
 func (t Ticket) lapsed(actor Actor, dir Directory, today Plan, now time.Time) (Transition, error) {
 	stage, fallen := t.fallen(dir)
-	short := t.short(today, dir)
+	more := t.demandsMore(today, dir)
 	switch late := t.late(today, now); {
 	case late && t.State == Approved:
 		return t.stale(now), refuse(CodeExpired, "this request has expired")
@@ -45,11 +45,11 @@ func (t Ticket) lapsed(actor Actor, dir Directory, today Plan, now time.Time) (T
 	case fallen:
 		return t.giveUp(actor, "approval_withdrawn", "an attempt got no answer, and the approvals for another no longer stand", now),
 			refuse(CodeConflict, "stage %d is no longer met", stage+1)
-	case short != "" && t.State == Approved:
-		return t.tighten(actor, today, short, dir, now), refuse(CodeStalePolicy, "%s", short)
-	case short != "":
-		return t.giveUp(actor, string(CodeStalePolicy), "an attempt got no answer, and today's policy does not allow another: "+short, now),
-			refuse(CodeStalePolicy, "%s", short)
+	case more != "" && t.State == Approved:
+		return t.tighten(actor, today, more, dir, now), refuse(CodeStalePolicy, "%s", more)
+	case more != "":
+		return t.giveUp(actor, string(CodeStalePolicy), "an attempt got no answer, and today's policy does not allow another: "+more, now),
+			refuse(CodeStalePolicy, "%s", more)
 	case !t.CancelRequestedAt.IsZero():
 		return t.giveUp(actor, "cancelled", "an attempt got no answer, and no other is made after a cancel", now),
 			refuse(CodeConflict, "the call was cancelled while in doubt")
@@ -75,9 +75,9 @@ func (t Ticket) stale(now time.Time) Transition {
 	return c.done()
 }
 
-// short says what today's policy demands of the call that the ticket has not met. "" when
+// demandsMore says what today's policy demands of the call that the ticket has not met. "" when
 // it has met all of it.
-func (t Ticket) short(today Plan, dir Directory) string {
+func (t Ticket) demandsMore(today Plan, dir Directory) string {
 	switch {
 	case today.Action == ActionAllow:
 		return ""
@@ -209,6 +209,9 @@ func (t Ticket) missed(stage int, dir Directory) string {
 func (t Ticket) tighten(actor Actor, today Plan, why string, dir Directory, now time.Time) Transition {
 	dir = dir.At(now)
 	amendment, ok := t.amendment(today, dir)
+	if !ok {
+		why += ", and those who may decide could not give it, or were asked too often"
+	}
 	if !ok || t.Plan.OnStale == StaleEnd || today.OnStale == StaleEnd || !now.Before(t.ExpiresAt) {
 		return t.failed(actor, string(CodeStalePolicy), why+"; nothing was sent", now)
 	}

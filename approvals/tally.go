@@ -1,5 +1,7 @@
 package approvals
 
+import "fmt"
+
 // Tally is how far a stage has come.
 type Tally struct {
 	// Needed and Have count approvals over all sets of the stage.
@@ -110,6 +112,10 @@ func (a *assignment) everybody() map[string]bool {
 
 type missing struct{ needed, have int }
 
+func (m *missing) String() string {
+	return fmt.Sprintf("of %d needed approvals only %d can be given", m.needed, m.have)
+}
+
 // fill places as many people as fit and reports what is still missing. Nil means that
 // every place is filled.
 func (a *assignment) fill() *missing {
@@ -122,8 +128,9 @@ func (a *assignment) fill() *missing {
 	return nil
 }
 
-// Tally counts the decisions on a stage by the people in dir as they are now: who has
-// left a group since, or has become an owner of the caller, is not counted.
+// Tally counts the decisions on a stage by the people in dir as they are now: the yes of who
+// has left a group since does not count, nor anything of who has become an owner of the
+// caller. A no stays one, whoever leaves.
 func (t Ticket) Tally(stage int, dir Directory) Tally { return t.tally(stage, dir, t.self(dir)) }
 
 // tally is Tally with other people who count as the requester.

@@ -200,7 +200,7 @@ func TestAnEscalationSaysWhyAndMentionsThoseItAsks(t *testing.T) {
 	dir := w.config.Load().Directory()
 	delete(dir.People, "bo") // bo has left: ana alone cannot complete it
 	w.advance(id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) { return t.Reassess(dir, now) })
-	all := space.awaitTitles("Approval needed", "Out of reach: 2 approvals are needed and those who are asked can give 1. @chen, please review")
+	all := space.awaitTitles("Approval needed", "Out of reach: of 2 needed approvals only 1 can be given by those who are asked. @chen, please review")
 	require.True(t, all[1].Broadcast)
 }
 
@@ -220,7 +220,7 @@ func TestAStallIsSaidToTheWholeChannel(t *testing.T) {
 	w.enqueue(approvals.Notify{TicketID: id, Seq: stalled.Version})
 	all := space.await("the stall", func(all []emulator.Message) bool { return len(all) > 1 })
 	require.Equal(t, []any{card.TS, true}, []any{all[1].ThreadTS, all[1].Broadcast})
-	require.Contains(t, all[1].Text, "Nobody who may still decide can complete this: 2 approvals are needed and the people who may still decide can give 1.")
+	require.Contains(t, all[1].Text, "Nobody who may still decide can complete this: of 2 needed approvals only 1 can be given by the people who may still decide.")
 }
 
 // asksMore is a policy that wants two people where one was enough.

@@ -45,7 +45,7 @@ func TestQuorumThatPeopleLeaveOutOfReachEscalatesAtOnceAndThenTheCallerIsTold(t 
 	w.reload(func(s *shape) { s.members = "fay, gil" })
 	r.PolicyChanged()
 	x = w.await(id, "stalled", stalled)
-	require.Equal(t, "2 approvals are needed and the people who may still decide can give 1", x.Stalled.Reason)
+	require.Equal(t, "of 2 needed approvals only 1 can be given by the people who may still decide", x.Stalled.Reason)
 	eventually(t, "the caller is told", func() bool { return len(w.callbacks(id)) == 1 })
 	require.Equal(t, string(approvals.EventStalled), w.callbacks(id)[0].Type)
 	require.Equal(t, approvals.Pending, w.callbacks(id)[0].Data.State)

@@ -180,7 +180,7 @@ func TestTheEffectIsSaidInPlainWords(t *testing.T) {
 		"glass_broken_succeeded": ":white_check_mark: *Glass broken by* <@U02DEV>: 1 approval was bypassed. Approved by <@U02BO> before. " +
 			"Upstream answered *200* in 312 ms. Callback not delivered yet.",
 		"denied_in_a_place": ":no_entry: Denied by <@U02DAN> for <@U02CHEN>. Nothing was sent. Callback not delivered yet.",
-		"stalled": ":warning: *Nobody who may still decide can complete this:* 2 approvals are needed and the people who may still decide can give 1. " +
+		"stalled": ":warning: *Nobody who may still decide can complete this:* of 2 needed approvals only 1 can be given by the people who may still decide. " +
 			"Nothing has been sent. Approving leaves 1 approval to be given; it is sent once, right after the last.",
 		"asked_again_elsewhere": ":white_check_mark: Stage 1 is complete, approved by <@U02BO> and <@U02CHEN>. " +
 			"The policy became stricter since: *asked again*. Stage 2 of 3 (security) is being asked. Nothing has been sent.",

@@ -118,6 +118,9 @@ func (v View) approved() string {
 // answer says what upstream answered, as far as that is known.
 func (v View) answer() string {
 	r := v.Ticket.Result
+	if r == nil && v.Ticket.State == approvals.Failed && v.Ticket.ExecutionStartedAt.IsZero() {
+		return " *Nothing was sent*" + v.problemCode() + "."
+	}
 	if r == nil {
 		return " There is no answer from upstream" + v.problemCode() + "."
 	}
