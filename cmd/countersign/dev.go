@@ -101,7 +101,7 @@ func (c devCmd) Run(env environment) (err error) {
 	if err != nil {
 		return err
 	}
-	p.announce(env.stdout, c.JSON)
+	p.announce(env.stdout, url, c.JSON)
 	live := follow(ctx, s.store, shown)
 	p.receiver.listen(live.received)
 	err = s.run(ctx)

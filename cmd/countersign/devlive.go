@@ -14,14 +14,14 @@ import (
 )
 
 // announce prints where everything is and what to try.
-func (p *devParts) announce(w io.Writer, asJSON bool) {
+func (p *devParts) announce(w io.Writer, databaseURL string, asJSON bool) {
 	a := p.addresses
 	if asJSON {
 		_ = json.NewEncoder(w).Encode(map[string]string{
 			"api": a.API, "slack": a.Slack, "upstream": a.Upstream, "callback": a.Callback,
 			"caller": "demo-bot", "api_key": p.secrets.APIKey, "callback_secret": p.secrets.CallbackSecret,
 			"person": "dev", "person_key": p.secrets.PersonKey,
-			"config": p.configPath(), "data_dir": p.dir,
+			"config": p.configPath(), "data_dir": p.dir, "database_url": databaseURL,
 		})
 		return
 	}
@@ -34,11 +34,12 @@ Countersign is running.
   demo receiver        %s        callbacks it got: %s/received
   demo policy          %s
                        change it and it is in force within seconds; the next start writes it anew
+  database             %s
   API key              %s        (caller demo-bot, owned by ana)
   personal key         %s        (dev, who decides over the API with it)
 
 Try:
-`, a.Slack, a.API, a.API, a.Upstream, a.Upstream, a.Callback, a.Callback, p.configPath(), p.secrets.APIKey, p.secrets.PersonKey)
+`, a.Slack, a.API, a.API, a.Upstream, a.Upstream, a.Callback, a.Callback, p.configPath(), databaseURL, p.secrets.APIKey, p.secrets.PersonKey)
 	for _, e := range []struct{ title, method, path, why string }{
 		{"(a) allowed outright", "GET", "/customers/42", "look at a customer"},
 		{"(b) one approver: bo or chen; eva may break the glass", "POST", "/refunds", "customer was charged twice"},
