@@ -59,8 +59,8 @@ func (x *exchange) explained(name string) (policy.Caller, error) {
 	return caller, nil
 }
 
-// openSteps leaves out the rules that can never be about this caller: they would tell the
-// names of others, and of upstreams it may not use.
+// openSteps leaves out the rules that can never be about this caller, which would tell the
+// names of others, and of upstreams it may not use, and what stands in conditions.
 func openSteps(config *policy.Config, caller policy.Caller, steps []policy.Step) []policy.Step {
 	closed := make(map[string]bool)
 	for _, r := range config.Rules {
@@ -68,7 +68,11 @@ func openSteps(config *policy.Config, caller policy.Caller, steps []policy.Step)
 		closed[r.Name] = (len(m.Callers) > 0 && !slices.Contains(m.Callers, caller.Name)) ||
 			(m.Upstream != "" && !config.MayUse(caller, m.Upstream))
 	}
-	return slices.DeleteFunc(slices.Clone(steps), func(s policy.Step) bool { return closed[s.Rule] })
+	out := slices.DeleteFunc(slices.Clone(steps), func(s policy.Step) bool { return closed[s.Rule] })
+	for i := range out {
+		out[i].Condition = ""
+	}
+	return out
 }
 
 func explanation(caller string, e policy.Explanation) Explanation {
@@ -77,7 +81,7 @@ func explanation(caller string, e policy.Explanation) Explanation {
 		Steps: make([]ExplanationStep, 0, len(e.Steps)), Stages: make([]ExplanationStage, 0, len(e.Stages)),
 	}
 	for _, s := range e.Steps {
-		out.Steps = append(out.Steps, ExplanationStep{Rule: s.Rule, Matched: s.Matched, Why: s.Why})
+		out.Steps = append(out.Steps, ExplanationStep{Rule: s.Rule, Matched: s.Matched, Why: s.String()})
 	}
 	for _, s := range e.Stages {
 		out.Stages = append(out.Stages, explanationStage(s))

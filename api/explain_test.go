@@ -33,7 +33,7 @@ func TestExplainSaysWhichRuleMatchesAndWhoCouldApprove(t *testing.T) {
 	require.Equal(t, http.StatusOK, r.status, "explain: %s", r.raw)
 	require.Equal(t, []any{"payroll", "two-stages", "approve", "", ""},
 		[]any{r.field(t, "caller"), r.field(t, "rule"), r.field(t, "action"), r.field(t, "reason"), r.field(t, "problem")}, "the rule")
-	require.Equal(t, []string{"read-only", "no-options", "two-people", "urgent", "two-stages"}, steps(t, r), "the walk, without what is another's")
+	require.Equal(t, []string{"even-hours", "read-only", "no-options", "two-people", "urgent", "two-stages"}, steps(t, r), "the walk, without what is another's")
 	stages, _ := r.field(t, "stages").([]any)
 	require.Len(t, stages, 2, "stages")
 	first, _ := stages[0].(map[string]any)

@@ -60,6 +60,7 @@ upstreams:
   - {name: crm, base_url: "https://crm.internal", methods: [GET, POST], request_headers: [accept]}
   - {name: vault, base_url: "https://vault.internal"}
 rules:
+  - {name: even-hours, match: {upstream: billing, methods: [GET], path: /hourly, when: "now.getHours() % 2 == 0"}, action: deny}
   - {name: read-only, match: {upstream: billing, methods: [GET]}, action: allow}
   - {name: no-options, match: {upstream: billing, methods: [OPTIONS]}, action: deny, reason: nobody needs this}
   - name: two-people

@@ -101,7 +101,7 @@ func (o operations) prepare(x *exchange, body SubmitRequest) (db.SubmitRequest, 
 	now := o.now()
 	return db.SubmitRequest{
 		Submission: submission, Key: key, Directory: x.config.Directory().At(now),
-		Plan: x.config.Plan(x.caller, submission.OnBehalfOf, submission.Call, now),
+		Plan: x.config.PlanAt(x.caller, submission.OnBehalfOf, submission.Call, now, submission.NotBefore),
 	}, nil
 }
 

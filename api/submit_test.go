@@ -513,3 +513,19 @@ func TestATicketTakesThePlaceOfAnother(t *testing.T) {
 	require.Equal(t, before, b.tickets(t), "nothing was opened")
 	require.Equal(t, "pending", b.get(t, "/v1/tickets/"+r.id(t)).field(t, "state"), "nothing was closed")
 }
+
+func TestACallIsNotScheduledToAnHourWithAnotherRule(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for hours, state := range map[time.Duration]string{1: "denied", 2: "same"} {
+		now := b.submit(t, `{"upstream":"billing","method":"GET","path":"/hourly"}`).field(t, "state")
+		when := b.clock.now().Add(hours * time.Hour).UTC().Format(time.RFC3339)
+		r := b.submit(t, `{"upstream":"billing","method":"GET","path":"/hourly","not_before":"`+when+`"}`)
+		if state == "same" {
+			state = now.(string) //nolint:forcetypeassert // a state is text
+		} else {
+			require.Contains(t, r.field(t, "error", "detail"), "the policy says something else at not_before", "why")
+		}
+		require.Equal(t, state, r.field(t, "state"), "%d h ahead", hours)
+	}
+}

@@ -78,7 +78,7 @@ func essence(t approvals.Ticket) string {
 			fmt.Fprintf(&b, " %d", when.Sub(start)/tick)
 		}
 	}
-	fmt.Fprintf(&b, " %d %d", t.Plan.Round, len(t.Plan.Stages))
+	fmt.Fprintf(&b, " %d %d %d", t.Plan.Round, t.Plan.Reopened, len(t.Plan.Stages))
 	for _, d := range t.Decisions {
 		fmt.Fprintf(&b, " %s:%s:%d", d.Person, d.Verdict, d.Stage)
 	}

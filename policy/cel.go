@@ -13,6 +13,7 @@ import (
 	celast "cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
 	"github.com/goccy/go-yaml/ast"
 )
@@ -41,6 +42,8 @@ type condition struct {
 	// vars are the path variables it names; anyVars says that it uses them at all.
 	vars    []varUse
 	anyVars bool
+	// patterns are the sizes of the patterns in it.
+	patterns map[ref.Val]uint64
 }
 
 // varUse is where a condition names a path variable.
@@ -118,10 +121,12 @@ func compile(text string) (c *condition, faults []fault) {
 		message := "the condition must be true or false, it is of type " + cel.FormatCELType(tree.OutputType())
 		return nil, []fault{{line: 1, message: message, hint: "compare it with something"}}
 	}
-	if estimate, err := env.EstimateCost(tree, prices{}); err != nil || estimate.Max > maxEstimate {
+	prices := prices{patterns: c.patterns}
+	if estimate, err := env.EstimateCost(tree, prices); err != nil || estimate.Max > maxEstimate {
 		return nil, []fault{{line: 1, message: "the condition may cost too much to evaluate", hint: "loops in loops grow fast"}}
 	}
-	c.program, err = env.Program(tree, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(prices{}), cel.CostLimit(maxCost))
+	// Not with the library's optimizations: what they make of "in" has no cost.
+	c.program, err = env.Program(tree, matching(), cel.CostTracking(prices), cel.CostLimit(maxCost))
 	if err != nil {
 		return nil, []fault{{line: 1, message: "the condition cannot be compiled: " + oneLine(err.Error())}}
 	}
@@ -188,6 +193,8 @@ func (d *decoder) condition(r *ruleDraft) field {
 		case len(text) > maxCondition || !utf8.ValidString(text):
 			d.problem(d.at(n), "", "%s is longer than %s", d.label, showSize(maxCondition))
 			return
+		case d.disguised(n, text):
+			return
 		}
 		r.Match.When, r.when.at = text, d.inside(n, text)
 		c, known := d.draft.compiled[text]
@@ -231,7 +238,10 @@ func (d *decoder) checkConditions() {
 }
 
 // prices estimates and counts what conditions cost.
-type prices struct{}
+type prices struct {
+	// patterns are the sizes of those that matches is called with.
+	patterns map[ref.Val]uint64
+}
 
 // zoned is the cost of a time in another zone, which is read from a file.
 const zoned = 200

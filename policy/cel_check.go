@@ -8,6 +8,7 @@ import (
 	celast "cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 )
 
 // unavailable are functions whose results, or whose work, can be out of all proportion to
@@ -64,8 +65,33 @@ func (k *checker) visit(e celast.Expr) {
 	case celast.CallKind:
 		k.call(e)
 	case celast.ComprehensionKind:
+		k.shadows(e)
 		k.lookup(e.AsComprehension().IterRange(), "", false)
-	case celast.UnspecifiedExprKind, celast.LiteralKind, celast.ListKind, celast.MapKind, celast.StructKind:
+	case celast.MapKind:
+		k.keys(e)
+	case celast.UnspecifiedExprKind, celast.LiteralKind, celast.ListKind, celast.StructKind:
+	}
+}
+
+// keys reports a key of a map that is not written out: making a map of long texts has work
+// that is not counted.
+func (k *checker) keys(e celast.Expr) {
+	for _, entry := range e.AsMap().Entries() {
+		if key := entry.AsMapEntry().Key(); key.Kind() != celast.LiteralKind {
+			k.fault(key, "write it out", "the keys of a map must be literals")
+		}
+	}
+}
+
+// shadows reports the variable of a macro that hides one of the names of conditions.
+func (k *checker) shadows(e celast.Expr) {
+	for _, name := range []string{e.AsComprehension().IterVar(), e.AsComprehension().IterVar2()} {
+		for _, known := range conditionNames {
+			if root, _, _ := strings.Cut(known, "."); name == root {
+				k.fault(e, "give the variable another name", "the variable "+quoted(name)+" hides that of the call")
+				break
+			}
+		}
 	}
 }
 
@@ -118,12 +144,23 @@ func (k *checker) call(e celast.Expr) {
 	case name == "size":
 		k.lookup(call.Target(), "", false)
 	case name == "matches" && len(args) > 0:
-		if _, literal := literalText(args[len(args)-1]); !literal {
-			k.fault(args[len(args)-1], "write it out", "the pattern of matches must be a literal")
-		}
+		k.pattern(args[len(args)-1])
 	case zoneFunctions[name] && len(args) == 1:
 		k.zone(args[0])
 	}
+}
+
+// pattern notes how dear the pattern of a match is.
+func (k *checker) pattern(arg celast.Expr) {
+	text, literal := literalText(arg)
+	if !literal {
+		k.fault(arg, "write it out", "the pattern of matches must be a literal")
+		return
+	}
+	if k.patterns == nil {
+		k.patterns = make(map[ref.Val]uint64)
+	}
+	k.patterns[types.String(text)] = sizeOf(text)
 }
 
 // zone checks the name of a time zone, which must not wait for a call to be found unknown.

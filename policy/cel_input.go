@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"mime"
 	"net/url"
 	"strings"
 	"time"
@@ -27,8 +28,20 @@ type question struct {
 	segments []string
 	// spent is what the conditions have cost so far.
 	spent uint64
+	// answers are what conditions have said, where that will be asked for again; else nil.
+	answers map[asked]answer
 
 	query, queryAll, headers, body, behalf any
+}
+
+// asked is the condition of a rule about a path of so many segments: one with a slash at its end is
+// asked about with it and without.
+type asked struct{ rule, segments int }
+
+// answer is what a condition has said.
+type answer struct {
+	yes bool
+	err error
 }
 
 // inputError is something about a call that makes a condition impossible to evaluate. Its
@@ -40,15 +53,32 @@ func (e inputError) Error() string { return string(e) }
 const (
 	errTwice    = inputError("it is given more than once, so that servers may read it in two ways")
 	errQuery    = inputError("the query can be read in more than one way")
+	errSpelling = inputError("it is given in another spelling, which servers may read as the same")
+	errAlike    = inputError("names in the body differ in case only, so that servers may read it in two ways")
+	errType     = inputError("the body is not said to be JSON in UTF-8, by one Content-Type at most")
 	errJSON     = inputError("the body is not strict JSON")
 	errLarge    = inputError("the body is too large for a condition")
 	errTooDear  = inputError("it costs too much to evaluate")
 	errNoAnswer = inputError("it is neither true nor false")
 )
 
-// holds reports whether the condition is true of a call, whose path has matched a route.
+// holds reports whether the condition of a rule is true of a call, whose path has matched
+// the rule's route.
 // An error means that nothing can be said; it may quote the call, see [condition.why].
-func (c *condition) holds(q *question, route *template, path []string) (bool, error) {
+func (c *condition) holds(q *question, rule int, route *template, path []string) (bool, error) {
+	key := asked{rule: rule, segments: len(path)}
+	known, again := q.answers[key]
+	if again {
+		return known.yes, known.err
+	}
+	yes, err := c.evaluate(q, route, path)
+	if q.answers != nil {
+		q.answers[key] = answer{yes: yes, err: err}
+	}
+	return yes, err
+}
+
+func (c *condition) evaluate(q *question, route *template, path []string) (bool, error) {
 	if q.spent >= maxCostOfCall {
 		return false, errTooDear
 	}
@@ -130,7 +160,7 @@ func (q *question) values() (*lookup, error) {
 		name, value, _ := strings.Cut(piece, "=")
 		name, nameErr := url.QueryUnescape(name)
 		value, valueErr := url.QueryUnescape(value)
-		if errors.Join(nameErr, valueErr) != nil || strings.Contains(piece, ";") || !utf8.ValidString(name+value) {
+		if errors.Join(nameErr, valueErr) != nil || strings.Contains(piece, ";") || strings.Count(name, "[") > maxBrackets || !utf8.ValidString(name+value) {
 			return nil, errQuery
 		}
 		out.add(name, value)
@@ -151,7 +181,7 @@ func (q *question) all() any {
 	if err != nil {
 		return types.WrapErr(err)
 	}
-	return values.values
+	return asMap(values.values, values.doubt)
 }
 
 func (q *question) fields() any {
@@ -165,12 +195,33 @@ func (q *question) fields() any {
 // maxConditionBody bounds the bodies that conditions look into, in bytes.
 const maxConditionBody = 1 << 20
 
+// saysJSON reports whether the call says of its body that it is JSON in UTF-8, or says
+// nothing: a server goes by what is said, and so must conditions.
+func (q *question) saysJSON() bool {
+	var said []string
+	for _, h := range q.call.Headers {
+		if strings.EqualFold(h.Name, "Content-Type") {
+			said = append(said, h.Value)
+		}
+	}
+	if len(said) != 1 {
+		return len(said) == 0
+	}
+	media, params, err := mime.ParseMediaType(said[0])
+	charset, named := params["charset"]
+	return err == nil && !strings.Contains(said[0], ",") && (media == "application/json" || strings.HasSuffix(media, "+json")) &&
+		(!named || strings.EqualFold(charset, "utf-8"))
+}
+
 func (q *question) parsed() any {
 	switch {
 	case len(q.call.Body) == 0:
 		return types.NullValue
 	case len(q.call.Body) > maxConditionBody:
 		return types.WrapErr(errLarge)
+	}
+	if !q.saysJSON() {
+		return types.WrapErr(errType)
 	}
 	v, err := parseJSON(string(q.call.Body))
 	if err != nil {

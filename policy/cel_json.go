@@ -13,8 +13,8 @@ const maxJSONDepth = 64
 
 // parseJSON reads a body more strictly than RFC 8259 demands, so that what a condition sees
 // is what every server sees: no name twice in an object, no byte that is not UTF-8, no half
-// of a surrogate pair, no number that neither int64 nor float64 can hold. Objects become
-// map[string]any, lists []any, whole numbers int64 and others float64.
+// of a surrogate pair, no number that neither int64 nor float64 can hold, no two names in an
+// object that differ in case only. Objects become maps of CEL, lists []any, whole numbers int64 and others float64.
 func parseJSON(text string) (any, error) {
 	if !utf8.ValidString(text) {
 		return nil, errJSON
@@ -22,8 +22,11 @@ func parseJSON(text string) (any, error) {
 	p := jsonReader{text: text}
 	v, ok := p.value()
 	p.space()
-	if !ok || p.at < len(text) {
+	switch {
+	case !ok || p.at < len(text):
 		return nil, errJSON
+	case p.alike:
+		return nil, errAlike
 	}
 	return v, nil
 }
@@ -31,6 +34,7 @@ func parseJSON(text string) (any, error) {
 type jsonReader struct {
 	text      string
 	at, depth int
+	alike     bool
 }
 
 func (p *jsonReader) space() {
@@ -84,7 +88,7 @@ func (p *jsonReader) nested(read func() (any, bool)) (any, bool) {
 func (p *jsonReader) object() (any, bool) {
 	out := make(map[string]any)
 	if p.eat("}") {
-		return out, true
+		return p.folded(out), true
 	}
 	for {
 		p.space()
@@ -102,9 +106,18 @@ func (p *jsonReader) object() (any, bool) {
 			return nil, false
 		}
 		if p.space(); !p.eat(",") {
-			return out, p.eat("}")
+			return p.folded(out), p.eat("}")
 		}
 	}
+}
+
+// folded makes an object of its fields, and notes when their names differ in case only.
+func (p *jsonReader) folded(fields map[string]any) any {
+	out := object(fields)
+	if out == nil {
+		p.alike = true
+	}
+	return out
 }
 
 func (p *jsonReader) list() (any, bool) {

@@ -25,16 +25,32 @@ func whenRule(when string) string {
 	return "rules:\n  - name: r\n    action: allow\n    match:\n      path: \"/customers/{id}\"\n      when: " + when + "\n"
 }
 
+const (
+	folds    = "put it in quotes, or write it as a block behind |"
+	comments = "a condition has no // comments: what stands behind one may look like a part of it"
+)
+
 func TestAMistakeInAConditionIsShownWhereItIs(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ when, message, hint string }{
 		{`'➤qury.hard == "true"'`, `unknown name "qury" in the condition`, `did you mean "query"?`},
 		{`method == "GET" && ➤qury.hard == "true"`, `unknown name "qury" in the condition`, `did you mean "query"?`},
-		{`'"it''s" == "ü" && ➤qury.x == ""'`, `unknown name "qury" in the condition`, `did you mean "query"?`},
-		{`"method == \"ü\" && '\u00e9\x41\U0001f600' == path && ➤qury.x == path"`, `unknown name "qury" in the condition`, `did you mean "query"?`},
+		{`'"it''s" == "u" && ➤qury.x == ""'`, `unknown name "qury" in the condition`, `did you mean "query"?`},
+		{`"method == \"u\" && '\u0065\x41\U00000041' == path && ➤qury.x == path"`, `unknown name "qury" in the condition`, `did you mean "query"?`},
 		{"|\n        method == \"GET\" &&\n          ➤qury.hard == \"true\"", `unknown name "qury" in the condition`, `did you mean "query"?`},
 		{"|-\n        ➤qury.hard == \"true\"", `unknown name "qury" in the condition`, `did you mean "query"?`},
-		{"➤>\n        method == \"GET\" &&\n        qury.hard == \"true\"", `unknown name "qury" in the condition`, `did you mean "query"?`},
+		{"➤>\n        method == \"GET\" &&\n        query.hard == \"true\"", `the lines of a condition must not be folded`, folds},
+		{"➤method == \"GET\" &&\n        query.hard == \"true\"", `a condition of several lines needs quotation marks`, folds},
+		{"➤method == \"HEAD\" # && body.amount < 100", `YAML cuts the condition at the #`, `put it in quotes`},
+		{"|\n        method == \"GET\" &&\n        query.x == 'http://' ➤// or so\n        || path == \"/\"", comments, `write it as a YAML comment, in a line of its own`},
+		{`'method == "GET" ➤// && path == "x"'`, comments, `write it as a YAML comment, in a line of its own`},
+		{`"method != \"HEAD\" ➤\x2f\x2f && body.amount < 100"`, comments, `write it as a YAML comment, in a line of its own`},
+		{`'method == r"\" ➤// "'`, comments, `write it as a YAML comment, in a line of its own`},
+		{`'["HEAD"].all➤(method, method == "HEAD")'`, `the variable "method" hides that of the call`, `give the variable another name`},
+		{`'[{"amount": 1}].exists➤(body, body.amount < 100)'`, `the variable "body" hides that of the call`, `give the variable another name`},
+		{`'[{"name": "a"}].exists➤(caller, caller.name == "a")'`, `the variable "caller" hides that of the call`, `give the variable another name`},
+		{`'size({path.trim➤(): 1}) == 1'`, `the keys of a map must be literals`, `write it out`},
+		{`'method != "P➤ОST"'`, "", `in a text, write \u and four hex digits`},
 		{"➤'method == \"GET\" &&\n        qury.hard == \"true\"'", `unknown name "qury" in the condition`, `did you mean "query"?`},
 		{`➤caller == "bot"`, `a condition knows of the caller only its name and owners`, `write caller.name or caller.owners`},
 		{`caller➤.owner == "bot"`, `unknown name "caller.owner" in the condition`, `did you mean "caller.owners"?`},
@@ -103,4 +119,13 @@ func TestALoopInALoopIsAllowed(t *testing.T) {
 	t.Parallel()
 	conditional(t, `body.a.all(x, body.b.exists(y, x.id == y.id && y.ok == true))`)
 	conditional(t, `query_all.all(name, query_all[name].all(v, v.matches("^[a-z]+$") && v != path))`)
+}
+
+func TestWhatLooksLikeACommentInATextIsNone(t *testing.T) {
+	t.Parallel()
+	for _, when := range []string{
+		`query.x == "http://a" || query.x == 'http://a'`, `query.x == r"\//" || query.x == """ "//" """`, `query.x == "\"//" && path != '\'//'`, `body.x == b"//" && 4 / 2 / 1 == 2`,
+	} {
+		conditional(t, when)
+	}
 }

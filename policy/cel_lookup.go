@@ -15,6 +15,7 @@ import (
 type lookup struct {
 	names  []string
 	values map[string][]string
+	kin    relatives
 }
 
 var (
@@ -26,13 +27,28 @@ var (
 	_ traits.Sizer       = (*lookup)(nil)
 )
 
-func newLookup() *lookup { return &lookup{values: make(map[string][]string)} }
+func newLookup() *lookup {
+	return &lookup{values: make(map[string][]string), kin: newRelatives()}
+}
 
 func (l *lookup) add(name, value string) {
 	if _, again := l.values[name]; !again {
 		l.names = append(l.names, name)
+		l.kin.add(name)
 	}
 	l.values[name] = append(l.values[name], value)
+}
+
+// doubt is why nobody can say what is given by a name: servers may take another for it.
+func (l *lookup) doubt(name string) error {
+	_, there := l.values[name]
+	switch {
+	case !l.kin.others(name, there):
+		return nil
+	case there:
+		return errTwice
+	}
+	return errSpelling
 }
 
 // Get implements traits.Indexer.
@@ -40,6 +56,9 @@ func (l *lookup) Get(index ref.Val) ref.Val {
 	name, ok := index.(types.String)
 	if !ok {
 		return types.MaybeNoSuchOverloadErr(index)
+	}
+	if err := l.doubt(string(name)); err != nil {
+		return types.WrapErr(err)
 	}
 	switch found := l.values[string(name)]; len(found) {
 	case 0:
@@ -59,8 +78,13 @@ func (l *lookup) Contains(value ref.Val) ref.Val {
 	if !ok {
 		return types.MaybeNoSuchOverloadErr(value)
 	}
-	_, found := l.values[string(name)]
-	return types.Bool(found)
+	if _, found := l.values[string(name)]; found {
+		return types.True
+	}
+	if err := l.doubt(string(name)); err != nil {
+		return types.WrapErr(err)
+	}
+	return types.False
 }
 
 // Iterator implements traits.Iterable, over the names.

@@ -150,7 +150,7 @@ func TestABodyThatServersMayReadInTwoWaysIsAnError(t *testing.T) {
 	}
 	for _, body := range []string{
 		``, `{}`, `[]`, `null`, `true`, `0`, `-0`, `1.5e3`, `9223372036854775807`, `-9223372036854775808`, `0.0`, `0e5`, `"\ud83d\ude00é\"\\\/\b\f\n\r\t"`,
-		" {\n\"a\" :\t[ 1 , {} ] }\r\n", strings.Repeat("[", 64) + strings.Repeat("]", 64), `{"a":1,"A":2,"":3}`,
+		" {\n\"a\" :\t[ 1 , {} ] }\r\n", strings.Repeat("[", 64) + strings.Repeat("]", 64), `{"a":1,"b":{"A":2},"":3}`,
 	} {
 		call := customer()
 		call.Body = []byte(body)
@@ -164,10 +164,10 @@ func TestABodyThatServersMayReadInTwoWaysIsAnError(t *testing.T) {
 func TestBodiesKeepTheirValues(t *testing.T) {
 	t.Parallel()
 	for body, when := range map[string]string{
-		``: `body == null`, `null`: `body == null && !has(body.x)`, `[1,2.5,"\u00e9\n",[]]`: `body == [1, 2.5, "é\n", []]`,
+		``: `body == null`, `null`: `body == null && !has(body.x)`, `[1,2.5,"\u00e9\n",[]]`: `body == [1, 2.5, "\u00e9\n", []]`,
 		`{"n":9007199254740993}`: `body.n == 9007199254740993 && body.n != 9007199254740992`,
 		`{"n":1e2}`:              `body.n == 100 && type(body.n) == double`,
-		`"\ud83d\ude00"`:         `body == "😀" && size(body) == 1`,
+		`"\ud83d\ude00"`:         `body == "\U0001f600" && size(body) == 1`,
 		`{"a b":{"c":[true]}}`:   `body["a b"].c[0] == true`,
 	} {
 		call := customer()

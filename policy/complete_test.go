@@ -141,7 +141,7 @@ func TestConditionsAreAsTheReferenceSays(t *testing.T) {
 		{`on_behalf_of == "bo" && method == "GET" && path == "/a/1"`, approvals.Call{}, "true"},
 		{`now.getHours("Europe/Berlin") == 13`, approvals.Call{}, "true"},
 	} {
-		c := parse(t, map[string]string{"rules": "rules:\n  - name: it\n    action: deny\n    match:\n      path: /a/{id}\n      when: >-\n        " + tt.when + "\n"})
+		c := parse(t, map[string]string{"rules": "rules:\n  - name: it\n    action: deny\n    match:\n      path: /a/{id}\n      when: |-\n        " + tt.when + "\n"})
 		bot, _ := c.Caller("bot")
 		call := tt.call
 		call.Upstream, call.Method, call.Path = "billing", "GET", "/a/1"

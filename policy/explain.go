@@ -31,8 +31,31 @@ type Step struct {
 	// Matched is set for the rule that matches, which is the last one. The last is not
 	// matched when its condition cannot be evaluated and the call is denied for it.
 	Matched bool `json:"matched"`
-	// Why says in plain words why the rule does, or does not, match.
+	// Why says in plain words why the rule does, or does not, match, without a word of its
+	// condition.
 	Why string `json:"why"`
+	// Condition is the text of the condition that is false, or the part of it that cannot be
+	// evaluated. "" when the condition does not matter. It is for those who may read the
+	// policy.
+	Condition string `json:"condition,omitempty"`
+}
+
+// The beginnings of what a step says of a condition.
+const (
+	isFalse = "the condition is false"
+	isError = "condition error: "
+)
+
+// String says why the rule does, or does not, match, and quotes its condition.
+func (s Step) String() string {
+	reason, unclear := strings.CutPrefix(s.Why, isError)
+	switch {
+	case s.Condition == "":
+		return s.Why
+	case unclear:
+		return isError + s.Condition + ": " + reason
+	}
+	return s.Why + ": " + s.Condition
 }
 
 // StageExplanation says what a stage asks for, and of whom.
@@ -56,13 +79,13 @@ const maxSteps = 1000
 // Explain says what [Config.Plan] says of a call, how it comes to that, and who could
 // approve the call now.
 func (c *Config) Explain(caller Caller, onBehalfOf string, call approvals.Call, now time.Time) Explanation {
-	out := Explanation{
-		Steps: []Step{}, Plan: c.Plan(caller, onBehalfOf, call, now), Stages: []StageExplanation{},
-	}
+	q := c.ask(caller, onBehalfOf, call, now)
+	q.answers = make(map[asked]answer)
+	out := Explanation{Steps: []Step{}, Plan: c.plan(q), Stages: []StageExplanation{}}
 	path, plain := segments(call.Path)
 	u, known := c.Upstream(call.Upstream)
 	if known && plain && c.MayUse(caller, call.Upstream) && slices.Contains(u.Methods, call.Method) {
-		out.Steps = c.walk(c.ask(caller, onBehalfOf, call, now), path)
+		out.Steps = c.walk(q, path)
 	}
 	if out.Plan.Action != approvals.ActionDeny {
 		c.explainStages(&out, approvals.Submission{Caller: caller.Name, OnBehalfOf: onBehalfOf, Call: call}, now)
@@ -73,7 +96,6 @@ func (c *Config) Explain(caller Caller, onBehalfOf string, call approvals.Call, 
 // walk goes through the rules like [Config.Plan] and notes what it meets.
 func (c *Config) walk(q *question, path []string) []Step {
 	decides, unclear := c.ruleFor(q, path)
-	q.spent = 0 // so that every condition says again what it said there
 	rules := c.Rules
 	if decides >= 0 {
 		rules = rules[:decides]
@@ -83,7 +105,8 @@ func (c *Config) walk(q *question, path []string) []Step {
 		if len(out) == maxSteps-1 {
 			break
 		}
-		out = append(out, Step{Rule: rules[i].Name, Why: c.whyNot(i, q, path)})
+		why, condition := c.whyNot(i, q, path)
+		out = append(out, Step{Rule: rules[i].Name, Why: why, Condition: condition})
 	}
 	if decides < 0 {
 		return out
@@ -91,7 +114,8 @@ func (c *Config) walk(q *question, path []string) []Step {
 	last := Step{Rule: c.Rules[decides].Name, Matched: true, Why: c.why(decides, path)}
 	if unclear != nil {
 		last.Matched = false
-		last.Why = "condition error: " + c.rules.when[decides].why(unclear) + ", so the call is denied"
+		part, words := c.rules.when[decides].split(unclear)
+		last.Why, last.Condition = isError+words+", so the call is denied", part
 	}
 	if skipped := decides - len(out); skipped > 0 {
 		last.Why += fmt.Sprintf(" (%d rules before it are not listed)", skipped)
@@ -107,40 +131,42 @@ func (c *Config) why(i int, path []string) string {
 	return "it is the first rule that matches"
 }
 
-// whyNot says why a rule before the one that decides does not match.
-func (c *Config) whyNot(i int, q *question, path []string) string {
+// whyNot says why a rule before the one that decides does not match, and what of its
+// condition matters for it.
+func (c *Config) whyNot(i int, q *question, path []string) (why, condition string) {
 	m, template := c.Rules[i].Match, &c.rules.paths[i]
 	switch {
 	case m.Upstream != "" && m.Upstream != q.call.Upstream:
-		return fmt.Sprintf("the upstream is %s, the rule asks for %s", q.call.Upstream, m.Upstream)
+		return fmt.Sprintf("the upstream is %s, the rule asks for %s", q.call.Upstream, m.Upstream), ""
 	case len(m.Methods) > 0 && !slices.Contains(m.Methods, q.call.Method):
-		return fmt.Sprintf("the method is %s, the rule asks for %s", q.call.Method, listed(m.Methods, "or"))
+		return fmt.Sprintf("the method is %s, the rule asks for %s", q.call.Method, listed(m.Methods, "or")), ""
 	case len(m.Callers) > 0 && !slices.Contains(m.Callers, q.caller.Name):
-		return "the caller is not among " + listed(m.Callers, "and")
+		return "the caller is not among " + listed(m.Callers, "and"), ""
 	case !template.matches(path):
 		shorter, slashed := withoutSlash(path)
 		if slashed && c.Rules[i].Action == approvals.ActionAllow && template.matches(shorter) {
-			return fmt.Sprintf("the path does not match %s: a rule that allows does not hold with a slash at the end", m.Path)
+			return fmt.Sprintf("the path does not match %s: a rule that allows does not hold with a slash at the end", m.Path), ""
 		}
-		return "the path does not match " + m.Path
+		return "the path does not match " + m.Path, ""
 	}
 	return c.whyFalse(i, q, template, path)
 }
 
-// whyFalse says what a condition said.
-func (c *Config) whyFalse(i int, q *question, template *template, path []string) string {
+// whyFalse says what a condition said, and what of it matters.
+func (c *Config) whyFalse(i int, q *question, template *template, path []string) (why, condition string) {
 	when := c.rules.when[i]
 	if when == nil {
-		return "it does not hold for this path"
+		return "it does not hold for this path", ""
 	}
-	yes, err := when.holds(q, template, path)
+	yes, err := when.holds(q, i, template, path)
 	switch {
 	case err != nil:
-		return "condition error: " + when.why(err)
+		part, words := when.split(err)
+		return isError + words, part
 	case yes:
-		return "it does not hold for this path"
+		return "it does not hold for this path", ""
 	}
-	return "the condition is false: " + oneLine(when.text)
+	return isFalse, oneLine(when.text)
 }
 
 // maxListed bounds the names in a sentence.

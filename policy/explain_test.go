@@ -44,10 +44,13 @@ func TestEveryRuleBeforeTheMatchSaysWhyItDoesNot(t *testing.T) {
 		{Rule: "jobs", Why: "the caller is not among job"},
 		{Rule: "customers", Why: "the path does not match /customers/{id}/keys"},
 		{Rule: "slashed", Why: "the path does not match /customers/{id}: a rule that allows does not hold with a slash at the end"},
-		{Rule: "hard", Why: `the condition is false: query.hard == "false"`},
-		{Rule: "odd", Why: "condition error: body.hard: there is no such field"},
+		{Rule: "hard", Why: "the condition is false", Condition: `query.hard == "false"`},
+		{Rule: "odd", Why: "condition error: there is no such field", Condition: "body.hard"},
 		{Rule: "rest", Matched: true, Why: "it is the first rule that matches"},
 	}, got.Steps)
+	require.Equal(t, `the condition is false: query.hard == "false"`, got.Steps[6].String())
+	require.Equal(t, "condition error: body.hard: there is no such field", got.Steps[7].String())
+	require.Equal(t, "it is the first rule that matches", got.Steps[8].String())
 	require.Equal(t, approvals.ActionAllow, got.Plan.Action)
 	require.Empty(t, got.Stages)
 	require.Empty(t, got.Problem)
@@ -71,7 +74,7 @@ func TestAnExplanationSaysHowASlashOrAnErrorDecides(t *testing.T) {
 	call.Query = "x=1&x=2"
 	got := explain(t, c, call)
 	require.Equal(t, []policy.Step{
-		{Rule: "one", Why: "condition error: query.x: it is given more than once, so that servers may read it in two ways, so the call is denied"},
+		{Rule: "one", Why: "condition error: it is given more than once, so that servers may read it in two ways, so the call is denied", Condition: "query.x"},
 	}, got.Steps)
 	require.Empty(t, got.Stages)
 }

@@ -266,3 +266,35 @@ func FuzzFixture(f *testing.F) {
 		require.NoError(t, err, "an update never breaks a file")
 	})
 }
+
+// TestFixtureSeesEveryLoosening: what --update has filled in notices when any part of its
+// rule is loosened.
+func TestFixtureSeesEveryLoosening(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("testdata/fixtures/engine.yaml")
+	require.NoError(t, err)
+	strict := strings.Replace(string(text), "distinct: stage", "on_stale: end\n    execute_within: 5m\n    redact: [body.iban]", 1)
+	strict = strings.Replace(strict, "comment: approve, need: [{from: [finance], approvals: 2}]",
+		"comment: both, need: [{from: [finance], approvals: 2}], escalate: [{after: 2h, to: [oncall]}]", 1)
+	load := func(text string) *policy.Config {
+		c, err := policy.ParseUnresolved("engine.yaml", []byte(text))
+		require.NoError(t, err, "%s", text)
+		return c
+	}
+	f, err := policy.ParseFixture("f.yaml", []byte("cases:\n  - name: large\n    at: \"2030-01-07T12:00:00Z\"\n"+
+		"    call: {caller: shop, upstream: billing, method: POST, path: /refunds, body: {amount: 2000}}\n    expect: {}\n"))
+	require.NoError(t, err)
+	filled, _ := f.Update(load(strict), f.Run(load(strict)))
+	f, err = policy.ParseFixture("f.yaml", filled)
+	require.NoError(t, err, "%s", filled)
+	require.True(t, f.Run(load(strict))[0].OK, "%s", filled)
+	for from, to := range map[string]string{
+		"on_stale: end": "on_stale: reopen", "execute_within: 5m": "execute_within: 1h",
+		"comment: both": "comment: never", "from: [oncall], announce": "from: [oncall, dora], announce", "after: 2h": "after: 1h",
+		"approvals: 2": "approvals: 1", "name: finance, comment": "name: finance, denials: 2, comment",
+	} {
+		loose := strings.Replace(strict, from, to, 1)
+		require.NotEqual(t, strict, loose, from)
+		require.False(t, f.Run(load(loose))[0].OK, "%s became %s\n%s", from, to, filled)
+	}
+}

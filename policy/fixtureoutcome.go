@@ -130,12 +130,14 @@ func (o *outcome) cannotApprove(person, code string) verdict {
 	return plainly(code == string(approvals.CodeNotApprover), string(approvals.CodeNotApprover))
 }
 
-// blank is the difference between an expectation with nothing in it and one that says what
-// there is to say.
+// blank is the difference between an expectation with nothing in it and one that says all
+// there is to say, so that nothing of it can be loosened unseen.
 func (o *outcome) blank(where extent) Difference {
 	parts := []string{"rule: " + yamlText(o.plan.Rule), "action: " + string(o.plan.Action)}
 	if o.plan.Action == approvals.ActionApprove {
-		parts = append(parts, "stages: "+yamlStages(o.plan.Stages), "can_approve: "+yamlList(o.canApprove()))
+		parts = append(parts, "stages: "+yamlStages(o.plan.Stages), "can_approve: "+yamlList(o.canApprove()),
+			"expires_in: "+showDuration(o.plan.ExpiresIn), "execute_within: "+showDuration(o.plan.ExecuteWithin),
+			"distinct: "+yamlDistinct(o.plan), "on_stale: "+yamlOnStale(o.plan), "break_glass: "+yamlList(bypassers(o.plan)))
 	}
 	if o.why != "" || len(o.decided) > 0 {
 		parts = append(parts, "verdict: "+o.verdict)

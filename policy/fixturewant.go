@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -67,7 +68,12 @@ func (d *decoder) expect(c *Case) field {
 			"action":         x.action(),
 			"reason":         x.reason(),
 			"stages":         x.stages(),
-			"expires_in":     x.expiresIn(),
+			"expires_in":     x.duration("expires_in", maxExpires, func(p approvals.Plan) time.Duration { return p.ExpiresIn }),
+			"execute_within": x.duration("execute_within", maxExecute, func(p approvals.Plan) time.Duration { return p.ExecuteWithin }),
+			"distinct":       x.word("distinct", []string{"ticket", "stage"}, yamlDistinct),
+			"on_stale":       x.word("on_stale", []string{"reopen", "end"}, yamlOnStale),
+			"break_glass":    x.names("break_glass", bypassers),
+			"redact":         x.names("redact", func(p approvals.Plan) []string { return p.Redact }),
 			"can_approve":    x.canApprove(),
 			"cannot_approve": x.cannotApprove(),
 			"verdict":        x.verdict(),
@@ -121,14 +127,51 @@ func (x expecting) reason() field {
 	}
 }
 
-func (x expecting) expiresIn() field {
+// duration decodes one of the times of a plan.
+func (x expecting) duration(name string, most time.Duration, of func(approvals.Plan) time.Duration) field {
 	return func(n ast.Node) {
 		var v time.Duration
-		x.d.duration(&v, time.Second, maxExpires)(n)
-		x.add("expires_in", showDuration(v), n, x.where["expires_in"], func(o *outcome) verdict {
-			return plainly(o.plan.ExpiresIn == v, showDuration(o.plan.ExpiresIn))
+		x.d.duration(&v, time.Second, most)(n)
+		x.add(name, showDuration(v), n, x.where[name], func(o *outcome) verdict {
+			return plainly(of(o.plan) == v, showDuration(of(o.plan)))
 		})
 	}
+}
+
+// word decodes one of a few words about a plan.
+func (x expecting) word(name string, known []string, of func(approvals.Plan) string) field {
+	return func(n ast.Node) {
+		var w word
+		x.d.oneOf(&w, known)(n)
+		x.add(name, w.text, n, x.where[name], func(o *outcome) verdict { return plainly(of(o.plan) == w.text, of(o.plan)) })
+	}
+}
+
+// names decodes a list of a plan, which may be empty, in whatever order.
+func (x expecting) names(name string, of func(approvals.Plan) []string) field {
+	return func(n ast.Node) {
+		names, ok := x.d.people(n)
+		if !ok {
+			return
+		}
+		x.add(name, yamlList(names), n, x.where[name], func(o *outcome) verdict {
+			return plainly(yamlList(of(o.plan)) == yamlList(names), yamlList(of(o.plan)))
+		})
+	}
+}
+
+func yamlDistinct(p approvals.Plan) string { return cmp.Or(string(p.Distinct), "ticket") }
+
+func yamlOnStale(p approvals.Plan) string { return cmp.Or(string(p.OnStale), "reopen") }
+
+func yamlComment(s approvals.Stage) string { return cmp.Or(string(s.Comment), "never") }
+
+// bypassers are the names that may break the glass.
+func bypassers(p approvals.Plan) []string {
+	if p.BreakGlass == nil {
+		return nil
+	}
+	return p.BreakGlass.From
 }
 
 func (x expecting) verdict() field {
@@ -236,6 +279,21 @@ func (x expecting) stage(i, count int, n ast.Node) {
 				return plainly(s.Denials == v, strconv.Itoa(s.Denials))
 			})
 		},
+		"comment": func(n ast.Node) {
+			var w word
+			x.d.oneOf(&w, []string{"never", "approve", "deny", "both"})(n)
+			ask("comment", w.text, n, func(s approvals.Stage) verdict { return plainly(yamlComment(s) == w.text, yamlComment(s)) })
+		},
+		"escalate": func(n ast.Node) {
+			var s stageDraft
+			if seq, ok := n.(*ast.SequenceNode); !ok || len(seq.Values) > 0 {
+				x.d.list("escalate", x.d.tier(&s))(n)
+			}
+			tiers := s.stage().Escalate
+			ask("escalate", yamlTiers(tiers), n, func(s approvals.Stage) verdict {
+				return plainly(yamlTiers(s.Escalate) == yamlTiers(tiers), yamlTiers(s.Escalate))
+			})
+		},
 		"need": func(n ast.Node) {
 			var s stageDraft
 			x.d.list("need", x.d.set(&s))(n)
@@ -318,7 +376,24 @@ func yamlSets(sets []approvals.ApproverSet) string {
 func yamlStages(stages []approvals.Stage) string {
 	out := make([]string, len(stages))
 	for i, s := range stages {
-		out[i] = fmt.Sprintf("{name: %s, need: %s}", yamlText(s.Name), yamlSets(s.Need))
+		out[i] = fmt.Sprintf("{name: %s, need: %s, denials: %d, comment: %s, escalate: %s}", yamlText(s.Name), yamlSets(s.Need),
+			s.Denials, yamlComment(s), yamlTiers(s.Escalate))
+	}
+	return "[" + strings.Join(out, ", ") + "]"
+}
+
+func yamlTiers(tiers []approvals.Tier) string {
+	out := make([]string, len(tiers))
+	for i, t := range tiers {
+		whom := "to: " + yamlList(t.To)
+		if len(t.Need) > 0 {
+			whom = "need: " + yamlSets(t.Need)
+		}
+		out[i] = fmt.Sprintf("{after: %s, %s, mode: %s", showDuration(t.After), whom, t.Mode)
+		if t.OffHours {
+			out[i] += ", off_hours: true"
+		}
+		out[i] += "}"
 	}
 	return "[" + strings.Join(out, ", ") + "]"
 }

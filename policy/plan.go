@@ -25,6 +25,12 @@ const (
 // may not use, a method the upstream does not allow, a path with two readings. Now is when
 // the call was submitted; conditions and hours of work are judged by it.
 func (c *Config) Plan(caller Caller, onBehalfOf string, call approvals.Call, now time.Time) approvals.Plan {
+	return c.plan(c.ask(caller, onBehalfOf, call, now))
+}
+
+// plan is [Config.Plan] of a question.
+func (c *Config) plan(q *question) approvals.Plan {
+	caller, onBehalfOf, call, now := q.caller, q.onBehalfOf, q.call, q.now
 	plan := approvals.Plan{
 		Action: approvals.ActionDeny, PolicyDigest: c.Digest, Excluded: c.excluded(caller, onBehalfOf),
 		ExpiresIn: defaultExpires, ExecuteWithin: defaultExecute,
@@ -40,7 +46,7 @@ func (c *Config) Plan(caller Caller, onBehalfOf string, call approvals.Call, now
 	case !plain:
 		plan.Reason = badPath
 	default:
-		i, err := c.ruleFor(c.ask(caller, onBehalfOf, call, now), path)
+		i, err := c.ruleFor(q, path)
 		c.fill(&plan, i, now)
 		if err != nil {
 			c.refuse(&plan, i, err)
@@ -63,13 +69,14 @@ func (c *Config) refuse(plan *approvals.Plan, i int, err error) {
 
 // Today is what this configuration demands of the call of a ticket that was submitted under
 // another, perhaps: [approvals.ActionDeny] when its caller is gone. Time conditions are
-// judged by the hour of its submission, so that the same policy always says the same.
+// judged by the hour of its submission and by its not_before, as by [Config.PlanAt], so that
+// the same policy always says the same.
 func (c *Config) Today(t approvals.Ticket) approvals.Plan {
 	caller, ok := c.Caller(t.Caller)
 	if !ok {
 		return approvals.Plan{Action: approvals.ActionDeny, Reason: noCaller, PolicyDigest: c.Digest}
 	}
-	return c.Plan(caller, t.OnBehalfOf, t.Call, t.CreatedAt)
+	return c.PlanAt(caller, t.OnBehalfOf, t.Call, t.CreatedAt, t.NotBefore)
 }
 
 // ruleFor returns the index of the rule that a call meets, negative for none, and why its
@@ -219,7 +226,7 @@ func (r *route) matches(q *question, path []string) (bool, error) {
 	if r.when == nil {
 		return true, nil
 	}
-	yes, err := r.when.holds(q, &r.path, path)
+	yes, err := r.when.holds(q, r.rule, &r.path, path)
 	if err != nil && r.allows {
 		return false, nil
 	}

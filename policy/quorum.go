@@ -273,14 +273,19 @@ func able(plan approvals.Plan, dir approvals.Directory) map[string]bool {
 // owners are among those who would decide.
 func (d *decoder) checkForCallers(r ruleDraft, dir approvals.Directory) {
 	people, bypass := r.able(dir), dir.Members(texts(r.glass))
+	kinds, good := r.kinds(dir), make(map[string]bool)
 	for _, c := range d.callersOf(r) {
 		owners := texts(c.owners)
 		left := maps.Clone(bypass)
 		as := fmt.Sprintf(" for caller %q, whose owners do not count", c.name.text)
-		if slices.ContainsFunc(owners, func(name string) bool { return people[name] }) && d.checkPlan(r, dir, owners, as) {
-			for _, s := range r.stages {
-				d.checkDenials(s, dir, owners, as)
+		if alike := kindsOf(owners, kinds); slices.ContainsFunc(owners, func(name string) bool { return people[name] }) && !good[alike] {
+			before := len(d.problems)
+			if d.checkPlan(r, dir, owners, as) {
+				for _, s := range r.stages {
+					d.checkDenials(s, dir, owners, as)
+				}
 			}
+			good[alike] = len(d.problems) == before
 		}
 		for _, name := range owners {
 			delete(left, name)
@@ -289,6 +294,43 @@ func (d *decoder) checkForCallers(r ruleDraft, dir approvals.Directory) {
 			d.problem(r.glassAt, "", "nobody can break the glass%s: only these may: %s", as, some(bypass))
 		}
 	}
+}
+
+// kinds says of everybody whom a rule asks where it does. Who is asked in the same places
+// can stand for each other, so that it is the same which of them does not count.
+func (r ruleDraft) kinds(dir approvals.Directory) map[string]string {
+	out := make(map[string]string)
+	place := 0
+	note := func(from []word) {
+		for name := range dir.Members(texts(from)) {
+			out[name] += fmt.Sprintf(" %d", place)
+		}
+		place++
+	}
+	for _, s := range r.stages {
+		for _, set := range s.need {
+			note(set.from)
+		}
+		for _, t := range s.tiers {
+			note(t.to)
+			for _, set := range t.need {
+				note(set.from)
+			}
+		}
+	}
+	return out
+}
+
+// kindsOf says of what kinds some people are, and how many of each.
+func kindsOf(names []string, kinds map[string]string) string {
+	var out []string
+	for _, name := range names {
+		if kind := kinds[name]; kind != "" {
+			out = append(out, kind)
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, ",")
 }
 
 // some shows the first few of a set of people.

@@ -128,7 +128,7 @@ func TestPolicyTestUpdateFillsInWhatThePolicySays(t *testing.T) {
   # kept
   - name: refund
     call: {caller: ci, upstream: billing, method: POST, path: /refunds}
-    expect: {rule: refund, action: approve, stages: [{name: security, need: [{from: [oncall, security], approvals: 1}]}], can_approve: [bo, chen, eva]} # filled in
+    expect: {rule: refund, action: approve, stages: [{name: security, need: [{from: [oncall, security], approvals: 1}], denials: 2, comment: deny, escalate: []}], can_approve: [bo, chen, eva], expires_in: 1d, execute_within: 15m, distinct: ticket, on_stale: reopen, break_glass: []} # filled in
   - name: read
     call: {caller: ci, upstream: billing, method: GET, path: /x}
     expect: {action: allow}

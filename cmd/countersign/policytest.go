@@ -220,5 +220,5 @@ func step(i int, s policy.Step) []string {
 	if s.Matched {
 		mark = "→"
 	}
-	return []string{mark, fmt.Sprint(i + 1), s.Rule, s.Why}
+	return []string{mark, fmt.Sprint(i + 1), s.Rule, s.String()}
 }
