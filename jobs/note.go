@@ -60,8 +60,8 @@ func (r *Runner) askAgain(ctx context.Context, t approvals.Ticket, e approvals.E
 		return err
 	}
 	stage := t.Stage
-	if e.Type == approvals.EventTightened {
-		stage-- // its own card is new
+	if a := e.Data.Amendment; a != nil && t.Plan.Stages[stage].Round == a.Round {
+		stage-- // its own card is new; a stage of before has one
 	}
 	var decided []db.Card
 	for ; stage >= 0 && len(decided) == 0; stage-- {
