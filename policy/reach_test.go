@@ -160,7 +160,7 @@ func TestARuleIsUnreachableExactlyWhenNoCallIsItsAlone(t *testing.T) {
 		_, refused := policy.Parse("config.yaml", []byte(sections(ruledSections(append(rules, last)))), getenv)
 		before, err := policy.Parse("config.yaml", []byte(sections(ruledSections(append(rules, "{name: zz, action: deny, match: {path: /never/asked}}")))), getenv)
 		if err != nil {
-			t.Skip("the rules before hide everything")
+			return // the rules before leave no call for any other: there is nothing to compare
 		}
 		alone, err := policy.Parse("config.yaml", []byte(sections(ruledSections([]string{last}))), getenv)
 		require.NoError(t, err)
