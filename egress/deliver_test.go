@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"countersign/egress"
+	"countersign/egress/egresstest"
 )
 
 func attempt(tb testing.TB, target string) egress.Attempt {
@@ -155,10 +156,7 @@ func TestHostileReceiversAreBounded(t *testing.T) {
 
 func TestAFailureTellsCallersNothingOfOurNetwork(t *testing.T) {
 	t.Parallel()
-	refused, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := refused.Addr().String()
-	require.NoError(t, refused.Close())
+	address := egresstest.Refusing(t)
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	secure.Config.ErrorLog = quiet()
 	t.Cleanup(secure.Close)

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"countersign/egress"
+	"countersign/egress/egresstest"
 )
 
 const canary = "Bearer c4n4ry/+Secret&Value=="
@@ -232,10 +233,7 @@ func TestAFailureBeforeTheFirstByteIsNotSent(t *testing.T) {
 	t.Parallel()
 	closed := serveRaw(t, func(*rawServer, net.Conn, *bufio.Reader) {})
 	closedURL := closed.url("")
-	refused, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	refusedURL := mustURL("http://" + refused.Addr().String())
-	require.NoError(t, refused.Close())
+	refusedURL := mustURL("http://" + egresstest.Refusing(t))
 	silent := serveRaw(t, func(_ *rawServer, _ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
 	plain := serveRaw(t, func(_ *rawServer, conn net.Conn, r *bufio.Reader) {
 		_, _ = r.Peek(1)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"countersign/approvals"
+	"countersign/egress/egresstest"
 	"countersign/db"
 	"countersign/jobs"
 )
@@ -124,8 +125,7 @@ func TestReceiverThatIsGoneIsLeftAlone(t *testing.T) {
 
 func TestReceiverThatCannotBeReachedIsTriedBySchedule(t *testing.T) {
 	t.Parallel()
-	w := setup(t)
-	w.receiver.http.Close()
+	w := setup(t, func(s *shape) { s.receiver = "http://" + egresstest.Refusing(t) })
 	w.run()
 	id := w.submit(call{method: http.MethodGet}).ID
 	w.awaitTold(id, approvals.Succeeded, approvals.CallbackExhausted)

@@ -244,7 +244,7 @@ func (w *world) request(c call) db.SubmitRequest {
 		s.Call.Headers = []approvals.Header{c.header}
 	}
 	if !c.quiet {
-		s.Callback = &approvals.Callback{URL: w.receiver.url() + "/hook", Events: c.events}
+		s.Callback = &approvals.Callback{URL: w.shape.receiver + "/hook", Events: c.events}
 	}
 	now := time.Now() //nolint:forbidigo // compared with the database's clock, on this machine
 	if c.after > 0 {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"countersign/egress/egresstest"
 	"countersign/slack"
 	"countersign/slack/emulator"
 )
@@ -128,9 +129,7 @@ func TestRetryAfterIsWhatSlackAskedForWithinReason(t *testing.T) {
 
 func TestWhatNeverLeftThisMachineMayBeSentAgain(t *testing.T) {
 	t.Parallel()
-	srv := httptest.NewServer(nil)
-	srv.Close()
-	client, err := slack.New(slack.Config{Token: canary, APIURL: srv.URL, HTTP: http.DefaultClient})
+	client, err := slack.New(slack.Config{Token: canary, APIURL: "http://" + egresstest.Refusing(t), HTTP: http.DefaultClient})
 	require.NoError(t, err)
 	for method, err := range calls(t, client) {
 		var e *slack.Error
