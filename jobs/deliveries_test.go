@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"countersign/approvals"
-	"countersign/egress/egresstest"
 	"countersign/db"
+	"countersign/egress/egresstest"
 	"countersign/jobs"
 )
 
