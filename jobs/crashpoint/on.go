@@ -4,6 +4,7 @@ package crashpoint
 
 import (
 	"os"
+	"os/signal"
 	"sync"
 	"syscall"
 )
@@ -19,9 +20,19 @@ func Hit(point string) {
 		return
 	}
 	if os.Getenv("CRASH_SIGNAL") == "STOP" {
-		stopped.Do(func() { _ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) })
+		stopped.Do(stop)
 		return
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {} // dead before the next instruction counts
+}
+
+// stop does not return before the process goes on. The signal is for all threads and reaches
+// one of them at a time: without waiting, the one that sent it might get far beyond the point.
+func stop() {
+	goesOn := make(chan os.Signal, 1)
+	signal.Notify(goesOn, syscall.SIGCONT)
+	defer signal.Stop(goesOn)
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	<-goesOn
 }
