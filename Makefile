@@ -19,8 +19,9 @@ dev: ## Try everything on this machine: database, Slack emulator, demo upstream 
 .PHONY: test
 test: ## Run the whole test suite, the crash tests and the smoke test
 	@scripts/ensure-postgres
+	@scripts/ensure-chromium
 	go run ./db/dbtest/testcluster -- go test -timeout 9m $(PKGS)
-	go run ./db/dbtest/testcluster -- go test -timeout 5m -tags faultinject -run Crash -v ./jobs/
+	go run ./db/dbtest/testcluster -- go test -timeout 5m -tags faultinject -run Crash -v ./jobs/ ./notify/
 	go run ./cmd/smoke
 
 .PHONY: race
@@ -36,12 +37,23 @@ smoke: ## Drive a real dev instance through its public API, without a person
 .PHONY: crash
 crash: ## Kill a worker at every named point and look at what is left
 	@scripts/ensure-postgres
-	go run ./db/dbtest/testcluster -- go test -timeout 10m -tags faultinject -run Crash -v -count $(or $(CYCLES),1) ./jobs/
+	go run ./db/dbtest/testcluster -- go test -timeout 10m -tags faultinject -run Crash -v -count $(or $(CYCLES),1) ./jobs/ ./notify/
 
 .PHONY: races
 races: ## Let two approvers decide at once, N times (default 10000), on a real Postgres
 	@scripts/ensure-postgres
 	RACES=$(or $(N),10000) go run ./db/dbtest/testcluster -- go test -timeout 60m -count 1 -v -run TestTwoApproversAtOnce ./db
+
+.PHONY: forgeries
+forgeries: ## Send N replayed and mutated Slack requests (default 100000); none may have a second effect
+	@scripts/ensure-postgres
+	FORGERIES=$(or $(N),100000) go run ./db/dbtest/testcluster -- go test -timeout 120m -count 1 -v -run TestForgeries ./interact
+
+.PHONY: screenshots
+screenshots: ## Look at the pages with headless Chromium, and keep what is seen in out/screenshots
+	@scripts/ensure-postgres
+	@scripts/ensure-chromium
+	go run ./db/dbtest/testcluster -- go test -count 1 -v -run Browser ./cmd/countersign ./slack/emulator
 
 .PHONY: sequences
 sequences: ## Compare N random lives of tickets (default 1000000) with the brute-force model; for the night

@@ -78,6 +78,10 @@ func (a answer) VisitExplainCallResponse(w http.ResponseWriter) error { return a
 // one has.
 func (s *Server) ticketAnswer(ctx context.Context, x *exchange, status int, t approvals.Ticket) (answer, error) {
 	details := s.details(t, x.config.Directory().At(s.now()))
+	var err error
+	if details.Notification, err = s.notification(ctx, x, t); err != nil {
+		return answer{}, err
+	}
 	if t.Question == nil && t.Questions > 0 {
 		last, err := s.answered(ctx, t.ID)
 		if err != nil {

@@ -94,7 +94,7 @@ func TestEveryRouteIsInOpenAPIAndViceVersa(t *testing.T) {
 	t.Parallel()
 	spec, err := loadContract()
 	require.NoError(t, err, "load openapi.yaml")
-	b := setupOn(t, broken{}, func(c *api.Config) { c.SlackInteractions = http.NotFoundHandler() })
+	b := setupOn(t, broken{}, func(c *api.Config) { c.Slack = http.NotFoundHandler() })
 	var documented []string
 	for path, item := range spec.doc.Paths.Map() {
 		for method := range item.Operations() {

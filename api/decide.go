@@ -50,7 +50,7 @@ func (o operations) AskTicket(ctx context.Context, r AskTicketRequestObject) (As
 func (o operations) AnswerTicket(ctx context.Context, r AnswerTicketRequestObject) (AnswerTicketResponseObject, error) {
 	x := exchangeOf(ctx)
 	return o.put(ctx, x, r.ID, "answer about", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		if x.person.Name != "" && !x.requester(t) {
+		if name := x.person.Name; name != "" && !t.MayAnswer(name, x.config.Directory()) {
 			return t.Refuse(x.actor(), "answer", &approvals.Error{
 				Code: approvals.CodeNotRequester, Message: "the question is for the caller and the requester's own people",
 			}, now)

@@ -94,7 +94,7 @@ func TestSlackHasItsOwnDoor(t *testing.T) {
 	var seen []byte
 	b := setupOn(t, broken{}, func(c *api.Config) {
 		c.MaxBody = 10
-		c.SlackInteractions = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.Slack = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			seen, _ = io.ReadAll(r.Body)
 			w.WriteHeader(http.StatusOK)
 		})

@@ -343,6 +343,19 @@ type Links struct {
 	Self   string `json:"self"`
 }
 
+// Notification Whether those who may decide are being told so in Slack. It is looked up for each answer and can change without the
+// ticket's version.
+type Notification struct {
+	// Detail Why, or how many of several; may be empty.
+	Detail string `json:"detail"`
+
+	// Status `none`: nobody is told, because the ticket waits for nobody or Slack is not set up. `queued`: a message is on its
+	// way. `sent`: one is there. `delayed`: none is there yet, and it takes longer than a minute, or Slack takes no
+	// messages at present; it is sent as soon as it can be. `failed`: Slack refuses it wherever it may be shown. The
+	// ticket can be decided through this API in any case.
+	Status string `json:"status"`
+}
+
 // NullableTime RFC 3339 in UTC with milliseconds, or null for not yet.
 //
 // Examples: 2026-03-02T09:00:00.000Z

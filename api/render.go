@@ -18,7 +18,9 @@ type TicketDetails struct {
 	Question   *Question      `json:"question"`
 	Decisions  []Decision     `json:"decisions"`
 	BreakGlass *GlassBroken   `json:"break_glass"`
-	Call       *ShownCall     `json:"call,omitempty"`
+	// Notification is looked up for each answer.
+	Notification Notification `json:"notification"`
+	Call         *ShownCall   `json:"call,omitempty"`
 }
 
 // shownCall is what a person decides on.
@@ -56,7 +58,7 @@ func (s *Server) summary(t approvals.Ticket) TicketSummary {
 		Caller: t.Caller, OnBehalfOf: t.OnBehalfOf,
 		Upstream: t.Call.Upstream, Method: t.Call.Method, Path: t.Call.Path, RawQuery: t.Call.Query,
 		Justification: t.Justification, Metadata: orEmptyMap(t.Metadata), Callback: callback(t),
-		Rule: t.Plan.Rule, Digest: t.Digest, Fingerprint: approvals.Fingerprint(t.Digest),
+		Rule: t.Plan.Rule, Digest: t.Digest, Fingerprint: approvals.Fingerprint(s.fingerprint, t.Digest),
 		Error:     ticketError(t.Problem),
 		CreatedAt: Timestamp{t.CreatedAt}, UpdatedAt: Timestamp{t.UpdatedAt}, ExpiresAt: Timestamp{t.ExpiresAt},
 		ApprovedAt: Timestamp{t.ApprovedAt}, ExecuteBy: Timestamp{t.ExecuteBy},

@@ -3,6 +3,7 @@ package api
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/labstack/echo/v4"
@@ -12,7 +13,8 @@ import (
 // maxSlackBody bounds what Slack may send, in bytes.
 const maxSlackBody = 1 << 20
 
-const slackPath = "/slack/interactions"
+// slackPaths are the addresses that only Slack calls.
+var slackPaths = []string{"/slack/interactions", "/slack/commands", "/slack/events"}
 
 // routes builds the router: the chain every request passes, and the operations of
 // openapi.yaml. The order of the chain matters: each link relies on those before it.
@@ -36,14 +38,16 @@ func (s *Server) routes(c Config) *echo.Echo {
 		}),
 		middleware.BodyLimitWithConfig(middleware.BodyLimitConfig{
 			Limit:   strconv.FormatInt(c.MaxBody, 10) + "B",
-			Skipper: func(c echo.Context) bool { return c.Path() == slackPath },
+			Skipper: func(c echo.Context) bool { return slices.Contains(slackPaths, c.Path()) },
 		}),
 	)
 	RegisterHandlersWithOptions(e, NewStrictHandler(operations{s}, nil), RegisterHandlersOptions{
 		OperationMiddlewares: s.operationMiddlewares(),
 	})
-	if c.SlackInteractions != nil {
-		e.POST(slackPath, echo.WrapHandler(http.MaxBytesHandler(c.SlackInteractions, maxSlackBody)), noStore)
+	if c.Slack != nil {
+		for _, path := range slackPaths {
+			e.POST(path, echo.WrapHandler(http.MaxBytesHandler(c.Slack, maxSlackBody)), noStore)
+		}
 	}
 	return e
 }

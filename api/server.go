@@ -48,11 +48,15 @@ type Config struct {
 	Logger *slog.Logger
 	// Version of the build, shown at /healthz. Empty: not shown.
 	Version string
+	// FingerprintKey makes the fingerprints of requests; see [approvals.Fingerprint]. Nil:
+	// none are shown.
+	FingerprintKey []byte
 	// Identify says who holds a token of an identity provider: [identity.Verifier.Verify].
 	// Nil: no tokens are taken.
 	Identify func(ctx context.Context, token string) (identity.Identity, error)
-	// SlackInteractions takes POST /slack/interactions. Nil: that address is 404.
-	SlackInteractions http.Handler
+	// Slack takes POST /slack/interactions, /slack/commands and /slack/events, with the raw
+	// body. Nil: those addresses are 404.
+	Slack http.Handler
 }
 
 // Server is the HTTP front. It is safe for concurrent use.
@@ -67,6 +71,7 @@ type Server struct {
 	now           func() time.Time
 	log           *slog.Logger
 	version       string
+	fingerprint   []byte
 	identify      func(ctx context.Context, token string) (identity.Identity, error)
 	strangers     *throttle
 	waiters       *waiters
@@ -83,7 +88,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		store: c.Store, policy: c.Policy, checkCall: c.CheckCall, checkCallback: c.CheckCallbackURL,
 		publicURL: strings.TrimSuffix(c.PublicURL, "/"), maxWait: c.MaxWait, timeout: c.RequestTimeout,
-		now: c.Now, log: c.Logger, version: c.Version, identify: c.Identify,
+		now: c.Now, log: c.Logger, version: c.Version, fingerprint: c.FingerprintKey, identify: c.Identify,
 		strangers: newThrottle(), waiters: newWaiters(c.MaxWaitersPerCaller),
 	}
 	s.tokens.secret = func(ctx context.Context) ([]byte, error) { return s.store.Secret(ctx, "page-tokens") }

@@ -17,6 +17,7 @@ type Store interface {
 	Tickets(ctx context.Context, f db.Filter) ([]approvals.Ticket, error)
 	Events(ctx context.Context, ref db.Ref, after int64, limit int) ([]approvals.Event, error)
 	Result(ctx context.Context, ref db.Ref) (approvals.Result, error)
+	Notified(ctx context.Context, ticketID string, stage int) (db.Notified, error)
 	Wait(ctx context.Context, id string, version int64) error
 	Ready(ctx context.Context) error
 	Secret(ctx context.Context, name string) ([]byte, error)

@@ -171,6 +171,10 @@ func TestDigestSurvivesTheDatabasesClockPrecision(t *testing.T) {
 
 func TestFingerprintShowsSixteenDigits(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "0123 4567 89ab cdef", approvals.Fingerprint("0123456789abcdef0123"))
-	require.Equal(t, "0123", approvals.Fingerprint("0123"))
+	key := []byte("0123456789abcdef0123456789abcdef")
+	require.Equal(t, "f77b d7a4 6ac1 2f29", approvals.Fingerprint(key, "0123456789abcdef0123"))
+	require.NotEqual(t, approvals.Fingerprint(key, "a"), approvals.Fingerprint(key, "b"))
+	require.NotEqual(t, approvals.Fingerprint(key, "a"), approvals.Fingerprint(key[1:], "a"), "without the key nobody can try out what a request holds")
+	require.Empty(t, approvals.Fingerprint(nil, "a"))
+	require.Empty(t, approvals.Fingerprint(key, ""))
 }

@@ -38,6 +38,10 @@ type Decision struct {
 	Via       string `json:"via,omitempty"`
 	Ref       string `json:"ref,omitempty"`
 	MessageTS string `json:"message_ts,omitempty"`
+	// Channel is the Slack conversation it was made in, "" for none. Rendered is the hex
+	// SHA-256 of what the person was shown, "" where that was nothing of ours.
+	Channel  string `json:"channel,omitempty"`
+	Rendered string `json:"rendered,omitempty"`
 }
 
 // principal is whose place in an approver set the vote takes.
@@ -60,8 +64,17 @@ func (t Ticket) Decide(actor Actor, d Decision, dir Directory, now time.Time) (T
 		return Transition{}, refuse(CodeInvalid, "a decision is approve, deny or break_glass, not %q", d.Verdict)
 	}
 	dir, d.For = dir.At(now), ""
-	if err := checkText("the comment", d.Comment, MaxComment); err != nil {
-		return Transition{}, err
+	for _, f := range []struct {
+		what, text string
+		limit      int
+	}{
+		{"the comment", d.Comment, MaxComment},
+		{"the channel", d.Channel, MaxName},
+		{"what was shown", d.Rendered, MaxName},
+	} {
+		if err := checkText(f.what, f.text, f.limit); err != nil {
+			return Transition{}, err
+		}
 	}
 	if t.State.Open() && !now.Before(t.ExpiresAt) {
 		return t.expireLate(now)
@@ -172,6 +185,8 @@ func (t Ticket) mayDecide(d Decision, dir Directory) (seat, *Error) {
 		return seat{}, refuse(CodeConflict, "this request is already decided: %s", t.State)
 	case d.Digest != t.Digest:
 		return seat{}, refuse(CodeDigestMismatch, "what you decided on is not what this request holds")
+	case dir.Inactive[d.Person] != "":
+		return seat{}, inactive(d.Person, dir)
 	case d.Verdict == GlassBroken:
 		return seat{}, t.refuseBypass(d.Person, dir)
 	case t.spent(d.Person):
@@ -182,6 +197,11 @@ func (t Ticket) mayDecide(d Decision, dir Directory) (seat, *Error) {
 		return seat{}, refuse(CodeSelfApproval, "you count as the requester of this call and so cannot decide on it")
 	}
 	return t.choose(d.Person, d.Verdict, dir)
+}
+
+// inactive says why somebody counts as nobody.
+func inactive(person string, dir Directory) *Error {
+	return refuse(CodeNotApprover, "you count as nobody at the moment, and so cannot decide: %s", clean(dir.Inactive[person]))
 }
 
 // unseated says why a person has no place in the current stage.

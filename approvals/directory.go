@@ -42,12 +42,21 @@ type Directory struct {
 	Owners map[string][]string
 	// Away holds those who are not there. Nil: all are.
 	Away map[string]Absence
+	// Live are the groups whose members are those of a Slack user group, by its id. Groups
+	// has them too, with nobody in them as long as their members are not known.
+	Live map[string]string
+	// Inactive says of people why they count as nobody: they are members of nothing, and may
+	// neither decide nor answer. Nil: everybody is active.
+	Inactive map[string]string
 
 	// moment is when absences are judged; the zero time means that nobody is away. By the
 	// time back, those who return are counted as there.
 	moment, back time.Time
-	// roster bounds what names stand for, and delegates who acts for whom; see [Plan].
+	// frozen says that roster and live bound what names stand for, and delegates who acts
+	// for whom; see [Plan].
+	frozen    bool
 	roster    map[string][]string
+	live      map[string]string
 	delegates map[string]string
 }
 
@@ -86,11 +95,10 @@ func (d Directory) delegate(person string) string {
 		}
 		to = d.Away[to].Delegate
 	}
-	_, known := d.People[to]
-	if to == person || !known || d.away(to) {
+	if to == person || !d.counts(to) || d.away(to) {
 		return ""
 	}
-	if d.delegates != nil && d.delegates[person] != to {
+	if d.frozen && d.delegates[person] != to {
 		return ""
 	}
 	return to
@@ -137,24 +145,38 @@ func (d Directory) bodies(from []string, self, spent map[string]bool) map[string
 func (d Directory) Members(from []string) map[string]bool {
 	out := make(map[string]bool)
 	for _, name := range from {
-		members, isGroup := d.Groups[name]
-		if !isGroup {
-			members = []string{name}
-		}
 		frozen, bounded := d.roster[name]
-		for _, m := range members {
-			if !bounded || slices.Contains(frozen, m) {
-				d.add(out, m)
+		for _, m := range d.behind(name) {
+			if d.counts(m) && (!bounded || slices.Contains(frozen, m)) {
+				out[m] = true
 			}
 		}
 	}
 	return out
 }
 
-func (d Directory) add(set map[string]bool, name string) {
-	if _, known := d.People[name]; known {
-		set[name] = true
+// behind lists whom a name stands for, known or not. A live group stands for somebody only
+// for a plan that asked it as the very same user group: neither one that was a list of
+// people then nor one that is another user group now lets anybody in.
+func (d Directory) behind(name string) []string {
+	id, live := d.Live[name]
+	if asked, ok := d.live[name]; ok && asked != id {
+		return nil
 	}
+	if _, listed := d.roster[name]; listed && live {
+		return nil
+	}
+	members, isGroup := d.Groups[name]
+	if !isGroup && !live {
+		return []string{name}
+	}
+	return members
+}
+
+// counts reports whether somebody of that name exists and counts as themself.
+func (d Directory) counts(person string) bool {
+	_, known := d.People[person]
+	return known && d.Inactive[person] == ""
 }
 
 // BySlack finds the person with a Slack user id. An id that two people claim finds

@@ -27,7 +27,9 @@
 //
 // A plan is frozen with its roster: whom each of its names stood for when they were asked.
 // From then on people can leave but nobody can join ([Ticket.Directory]); only a tier that
-// fires asks others, whom it resolves in that moment. When the call is due, the votes are
+// fires asks others, whom it resolves in that moment. A name that stands for a Slack user
+// group is the exception: it is frozen by the id of the group, and who is in it is looked up
+// whenever it matters. When the call is due, the votes are
 // counted again by the people of that day, and the plan that the policy of that day makes
 // of the same call has to be met as well ([Ticket.Claim]): a call is made only if it
 // satisfies the policy under which it was submitted and the one under which it is sent.

@@ -10,6 +10,7 @@ type EventType string
 const (
 	EventCreated           EventType = "ticket.created"
 	EventNotified          EventType = "ticket.notified"
+	EventViewed            EventType = "ticket.viewed"
 	EventDecided           EventType = "ticket.decided"
 	EventGlassBroken       EventType = "ticket.glass_broken"
 	EventStageCompleted    EventType = "ticket.stage_completed"
@@ -43,8 +44,8 @@ const (
 // EventTypes lists every type of event.
 func EventTypes() []EventType {
 	return []EventType{
-		EventCreated, EventNotified, EventDecided, EventGlassBroken, EventStageCompleted, EventApproved, EventDenied,
-		EventQuestionAsked, EventAnswered, EventReminded, EventEscalated, EventStalled, EventUnstalled,
+		EventCreated, EventNotified, EventViewed, EventDecided, EventGlassBroken, EventStageCompleted, EventApproved,
+		EventDenied, EventQuestionAsked, EventAnswered, EventReminded, EventEscalated, EventStalled, EventUnstalled,
 		EventExpired, EventCancelled, EventCancelRequested, EventClaimed, EventClaimReleased, EventReleased,
 		EventReopened, EventTightened, EventExecuting,
 		EventSucceeded, EventFailed, EventOutcomeUnknown, EventResolved, EventRefused,
@@ -126,6 +127,8 @@ type Data struct {
 	Tally *Tally `json:"tally,omitempty"`
 	// ticket.notified
 	Card *Card `json:"card,omitempty"`
+	// ticket.viewed
+	Viewing *Viewing `json:"viewing,omitempty"`
 	// ticket.question_asked, ticket.answered
 	Question *Question `json:"question,omitempty"`
 	// ticket.reminded, ticket.escalated, ticket.stage_completed, ticket.reopened,
@@ -184,8 +187,8 @@ type CreatedData struct {
 }
 
 // Amendment is what a policy that became stricter demands besides what the ticket's plan
-// did. Roster, Delegates, Excluded and Redact replace the plan's and include them; Distinct
-// and BreakGlass replace them and allow no more than either policy.
+// did. Roster, Delegates, Live, Excluded and Redact replace the plan's and include them;
+// Distinct, BreakGlass and Confirm replace them and allow no more than either policy.
 type Amendment struct {
 	Round        int                 `json:"round"`
 	Rule         string              `json:"rule"`
@@ -197,6 +200,8 @@ type Amendment struct {
 	Redact       []string            `json:"redact,omitempty"`
 	Distinct     Distinct            `json:"distinct,omitempty"`
 	BreakGlass   *BreakGlass         `json:"break_glass,omitempty"`
+	Live         map[string]string   `json:"live,omitempty"`
+	Confirm      Confirm             `json:"confirm,omitempty"`
 }
 
 // Stall says why nobody can complete a ticket as things stand.

@@ -160,6 +160,9 @@ func TestFieldNote13NoVerbTakesATextWithoutEnd(t *testing.T) {
 	d := approvals.Decision{Person: "ana", Verdict: approvals.Deny, Digest: tk.Digest, Comment: flood}
 	broken := d
 	broken.Verdict = approvals.GlassBroken
+	rendered, channel := d, d
+	rendered.Comment, rendered.Rendered = "no", flood
+	channel.Comment, channel.Channel = "no", flood
 	s := submission()
 	s.Justification = flood
 	for name, say := range map[string]func() (approvals.Transition, error){
@@ -171,6 +174,11 @@ func TestFieldNote13NoVerbTakesATextWithoutEnd(t *testing.T) {
 		"Ask": func() (approvals.Transition, error) {
 			return tk.Ask(person("ana"), approvals.Question{Person: "ana", Text: flood}, dir, start)
 		},
+		"View": func() (approvals.Transition, error) {
+			return tk.View(person("ana"), approvals.Viewing{Person: "ana", Digest: tk.Digest, Rendered: flood}, dir, start)
+		},
+		"Rendered":  func() (approvals.Transition, error) { return tk.Decide(person("ana"), rendered, dir, start) },
+		"Channel":   func() (approvals.Transition, error) { return tk.Decide(person("ana"), channel, dir, start) },
 		"Break":     func() (approvals.Transition, error) { return tk.Decide(person("ana"), broken, dir, start) },
 		"Supersede": func() (approvals.Transition, error) { return tk.Supersede(client(), flood, start) },
 		"Answer":    func() (approvals.Transition, error) { return asked.Answer(client(), flood, start) },

@@ -129,6 +129,11 @@ func actions() []action {
 			return t.Decide(person(name), d, dir, now)
 		}
 	}
+	look := func(name, digest string) func(approvals.Ticket, time.Time) (approvals.Transition, error) {
+		return func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+			return t.View(person(name), approvals.Viewing{Person: name, Digest: t.Digest + digest, Rendered: "r", Pages: 2}, dir, now)
+		}
+	}
 	finish := func(o approvals.Outcome) func(approvals.Ticket, time.Time) (approvals.Transition, error) {
 		return func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 			return t.FinishExecution(t.Epoch, worker, o, now)
@@ -174,6 +179,10 @@ func actions() []action {
 		{"Refuse", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 			return t.Refuse(person("bo"), "resolve", &approvals.Error{Code: approvals.CodeNotOperator, Message: "no"}, now)
 		}},
+		{"View (bo)", look("bo", "")},
+		{"View, answers for it (dee)", look("dee", "")},
+		{"View, stranger (gus)", look("gus", "")},
+		{"View, other digest", look("bo", "x")},
 		{"Ask (bo)", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 			return t.Ask(person("bo"), approvals.Question{Person: "bo", Text: "why?"}, dir, now)
 		}},

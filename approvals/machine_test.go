@@ -68,6 +68,7 @@ func (l *life) names(most int) []string {
 func (l *life) populate() {
 	l.dir = approvals.Directory{
 		People: map[string]approvals.Person{}, Groups: map[string][]string{}, Owners: map[string][]string{}, Away: map[string]approvals.Absence{},
+		Live: map[string]string{}, Inactive: map[string]string{},
 	}
 	for _, name := range crowd {
 		if !l.oneIn(12) {
@@ -83,6 +84,12 @@ func (l *life) populate() {
 	}
 	if l.oneIn(2) {
 		l.dir.Owners[caller] = []string{l.someone()}
+	}
+	if l.oneIn(3) {
+		l.dir.Live[groups[l.pick(3)]] = "S1"
+	}
+	if l.oneIn(8) {
+		l.dir.Inactive[l.someone()] = "gone"
 	}
 	for range l.pick(3) * l.pick(2) {
 		if l.plain {
@@ -237,6 +244,7 @@ func (l *life) submitted() {
 		}
 	}
 	l.asked, l.deputies, l.votes, l.round, l.distinct = map[string][]string{}, map[string]string{}, nil, 0, l.plan.Distinct
+	l.live = map[string]string{}
 	l.steps, l.glass, l.broken = nil, nil, ""
 	l.further(l.plan)
 	if l.plan.BreakGlass != nil {
@@ -246,14 +254,22 @@ func (l *life) submitted() {
 
 // further adds the stages of a plan and asks whom they name.
 func (l *life) further(p approvals.Plan) {
+	var first, later []string
 	for _, s := range p.Stages {
-		l.steps = append(l.steps, step{Stage: s, round: l.round})
 		for _, need := range s.Need {
-			l.ask(need.From...)
+			first = append(first, need.From...)
+		}
+		for _, tier := range s.Escalate {
+			later = append(later, whom(tier)...)
 		}
 	}
 	if p.BreakGlass != nil {
-		l.ask(p.BreakGlass.From...)
+		first = append(first, p.BreakGlass.From...)
+	}
+	l.join(append(slices.Clone(first), later...))
+	l.ask(first...)
+	for _, s := range p.Stages {
+		l.steps = append(l.steps, step{Stage: s, round: l.round})
 	}
 }
 
@@ -314,6 +330,7 @@ func (l *life) try(name string, verb verb) {
 	}
 	l.ticket.Decisions, l.ticket.Plan.Excluded = roomy(l.ticket.Decisions), roomy(l.ticket.Plan.Excluded)
 	l.ticket.Plan.Stages, l.ticket.Tiers = roomy(l.ticket.Plan.Stages), roomy(l.ticket.Tiers)
+	l.ticket.Viewers = roomy(l.ticket.Viewers)
 	before := l.ticket
 	l.past, l.bytes = append(l.past, before), append(l.bytes, asJSON(before))
 	world := string(asJSON(l.dir)) + string(asJSON(l.today))
@@ -326,6 +343,7 @@ func (l *life) try(name string, verb verb) {
 	l.require(untouched(before.Plan.Excluded, func(s string) bool { return s == "" }), "%s wrote behind the excluded", name)
 	l.require(untouched(before.Plan.Stages, func(s approvals.Stage) bool { return s.Name == "" }), "%s wrote behind the stages", name)
 	l.require(untouched(before.Tiers, func(n int) bool { return n == 0 }), "%s wrote behind the tiers", name)
+	l.require(untouched(before.Viewers, func(s string) bool { return s == "" }), "%s wrote behind the viewers", name)
 	l.require(string(asJSON(l.dir))+string(asJSON(l.today)) == world, "%s changed its arguments", name)
 	l.take(name, before, tr, err)
 }
@@ -345,7 +363,13 @@ func untouched[T any](s []T, zero func(T) bool) bool {
 // reorganise changes who is there and who belongs where.
 func (l *life) reorganise() {
 	who, g := l.someone(), groups[l.pick(3)]
-	switch l.pick(10) {
+	switch l.pick(13) {
+	case 9:
+		l.dir.Inactive[who] = "gone"
+	case 10:
+		delete(l.dir.Inactive, who)
+	case 11:
+		l.regroup(g)
 	case 0, 1:
 		l.dir.Groups[g] = append(slices.Clone(l.dir.Groups[g]), who)
 	case 2, 3:
@@ -368,6 +392,13 @@ func (l *life) reorganise() {
 		l.dir.Groups[who] = []string{l.someone(), who}
 	} else if l.oneIn(20) {
 		delete(l.dir.Groups, who)
+	}
+}
+
+// regroup makes a group a list of people, a user group or another one.
+func (l *life) regroup(g string) {
+	if delete(l.dir.Live, g); !l.oneIn(3) {
+		l.dir.Live[g] = []string{"S1", "S1", "S2"}[l.pick(3)]
 	}
 }
 
@@ -455,7 +486,7 @@ func (l *life) choose() (string, verb) {
 	t, now, dir, today := l.ticket, l.now, l.dir, l.today
 	epoch := max(t.Epoch-int64(l.pick(5)/4), 0)
 	who := []string{worker, worker, worker, "worker-2"}[l.pick(4)]
-	what := l.pick(22)
+	what := l.pick(23)
 	if t.State.Open() && what >= 11 && what <= 16 && !l.oneIn(4) {
 		what = l.pick(7) // rather what may come to something
 	} else if !t.State.Open() && !t.Done() && what <= 8 && !l.oneIn(4) {
@@ -510,6 +541,8 @@ func (l *life) choose() (string, verb) {
 			return "break glass", l.decision(approvals.GlassBroken)
 		}
 		return "reassess", func() (approvals.Transition, error) { return t.Reassess(dir, now) }
+	case 22:
+		return "view", l.look(l.someone())
 	case 20:
 		return "reassess", func() (approvals.Transition, error) { return t.Reassess(dir, now) }
 	}
@@ -560,6 +593,40 @@ func (l *life) judged(d approvals.Decision) verb {
 	}
 }
 
+// look is a person who is shown the whole call, and what should come of it.
+func (l *life) look(who string) verb {
+	t, now, dir := l.ticket, l.now, l.dir
+	v := approvals.Viewing{Person: who, Digest: t.Digest, Rendered: "r", Channel: "C", Pages: 1 + l.pick(3)}
+	if l.oneIn(15) {
+		v.Digest = "other"
+	}
+	var names []string
+	if !t.Done() && t.Stage < len(l.steps) {
+		names = slices.Concat(places(l.steps[t.Stage].Stage, l.steps[t.Stage].fired)...)
+	}
+	concerned := slices.ContainsFunc(crowd, func(place string) bool { return l.in(names, place) && l.acts(who, place) })
+	voted := slices.ContainsFunc(l.votes, func(b ballot) bool { return b.person == who })
+	bypass := l.in(l.glass, who)
+	return func() (approvals.Transition, error) {
+		tr, err := t.View(person(who), v, dir, now)
+		got := approvals.ErrorCode(err)
+		switch {
+		case t.Done():
+			l.require(got == approvals.CodeAlreadyFinal, "%s views what is over: %v", who, err)
+		case v.Digest != t.Digest:
+			l.require(got == approvals.CodeDigestMismatch, "%s views something else: %v", who, err)
+		case !l.exists(who) || (!concerned && !voted && !bypass && !l.asker(who)):
+			l.require(got == approvals.CodeNotApprover || got == approvals.CodeAway, "%s views: %v", who, err)
+		case l.asker(who) || voted || bypass || (t.State.Open() && len(l.seats(t.Stage, who)) > 0):
+			l.require(err == nil, "%s may not view: %v", who, err)
+		}
+		if err == nil {
+			l.require(tr.Empty() == slices.Contains(t.Viewers, who) && len(tr.Effects) == 0, "%s has viewed %v", who, t.Viewers)
+		}
+		return tr, err
+	}
+}
+
 // place is in whose place a decision was made.
 func place(d approvals.Decision) string {
 	if d.For == "" {
@@ -581,6 +648,8 @@ func (l *life) expected(d approvals.Decision) (approvals.Code, []ballot) {
 		return approvals.CodeExpired, nil
 	case d.Digest != t.Digest:
 		return approvals.CodeDigestMismatch, nil
+	case l.dir.Inactive[d.Person] != "":
+		return approvals.CodeNotApprover, nil
 	case d.Stage != t.Stage && d.Verdict != approvals.GlassBroken && l.spent(t.Stage, l.votes)&bit(d.Person) == 0:
 		return approvals.CodeStale, nil
 	}

@@ -40,6 +40,7 @@ type brain struct {
 	frozen    []string            // who counted as the requester when it was asked
 	asked     map[string][]string // whom each name stood for when it was asked
 	deputies  map[string]string   // who acted for whom then; nil: whoever does now
+	live      map[string]string   // the user groups that names stood for when they were asked
 	steps     []step
 	round     int
 	distinct  approvals.Distinct
@@ -60,7 +61,10 @@ func bit(who string) people {
 	return 1 << len(crowd) // nobody of ours
 }
 
-func (b *brain) exists(who string) bool { _, ok := b.dir.People[who]; return ok }
+func (b *brain) exists(who string) bool {
+	_, ok := b.dir.People[who]
+	return ok && b.dir.Inactive[who] == ""
+}
 
 func (b *brain) away(who string) bool {
 	a, ok := b.dir.Away[who]
@@ -96,9 +100,15 @@ func (b *brain) meant(name, who string) bool {
 	return b.exists(who) && ((group && slices.Contains(members, who)) || (!group && name == who))
 }
 
-// ask remembers whom names stand for, and who acts for those who are away.
+// ask remembers whom names stand for, and who acts for those who are away. Whoever is in a
+// user group by the time it matters is asked then.
 func (b *brain) ask(names ...string) {
 	known := map[string]bool{} // who was asked before keeps the deputy they had, or none
+	for _, who := range crowd {
+		known[who] = b.deputies[who] != "" || slices.ContainsFunc(b.names(), func(name string) bool {
+			return b.live[name] != "" && b.counts(name, who)
+		})
+	}
 	for _, members := range b.asked {
 		for _, who := range members {
 			known[who] = true
@@ -108,12 +118,16 @@ func (b *brain) ask(names ...string) {
 		if _, done := b.asked[name]; done {
 			continue
 		}
-		b.asked[name] = []string{}
+		if b.live[name] == "" {
+			b.asked[name] = []string{}
+		}
 		for _, who := range crowd {
-			if !b.meant(name, who) {
+			if !b.meant(name, who) || b.dir.Live[name] != b.live[name] {
 				continue
 			}
-			b.asked[name] = append(b.asked[name], who)
+			if b.live[name] == "" {
+				b.asked[name] = append(b.asked[name], who)
+			}
 			if to := b.deputy(who); to != "" && !known[who] {
 				b.deputies[who] = to
 			}
@@ -121,9 +135,37 @@ func (b *brain) ask(names ...string) {
 	}
 }
 
+// names lists whom the stages so far ask from their beginning, and who may break the glass.
+func (b *brain) names() []string {
+	out := slices.Clone(b.glass)
+	for _, s := range b.steps {
+		for _, need := range s.Need {
+			out = append(out, need.From...)
+		}
+	}
+	return out
+}
+
+// join remembers which of the names of a plan are user groups, by which id.
+func (b *brain) join(names []string) {
+	for _, name := range names {
+		_, asked := b.asked[name]
+		if id := b.dir.Live[name]; id != "" && !asked && b.live[name] == "" {
+			b.live[name] = id
+		}
+	}
+}
+
 func (b *brain) counts(name, who string) bool {
 	then, asked := b.asked[name]
-	return b.meant(name, who) && (!asked || slices.Contains(then, who))
+	id, live := b.live[name]
+	switch {
+	case live:
+		return b.dir.Live[name] == id && b.meant(name, who)
+	case asked:
+		return b.dir.Live[name] == "" && b.meant(name, who) && slices.Contains(then, who)
+	}
+	return b.meant(name, who)
 }
 
 func (b *brain) in(names []string, who string) bool {
@@ -393,6 +435,9 @@ func (b *brain) seats(stage int, who string) (out []ballot) {
 // seats it may then be counted.
 func (b *brain) verdict(stage int, who string, v approvals.Verdict, comment string) (approvals.Code, []ballot) {
 	blank := strings.TrimSpace(comment) == ""
+	if b.dir.Inactive[who] != "" {
+		return approvals.CodeNotApprover, nil
+	}
 	if v == approvals.GlassBroken {
 		return b.breaks(who, blank), nil
 	}

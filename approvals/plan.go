@@ -1,8 +1,10 @@
 package approvals
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -61,6 +63,13 @@ type Plan struct {
 	// often an approval did not stand any more.
 	Round    int `json:"round,omitempty"`
 	Reopened int `json:"reopened,omitempty"`
+	// Confirm is how deliberate an approval in Slack has to be. Zero: the button asks back.
+	Confirm Confirm `json:"confirm,omitempty"`
+	// Live are the names among the approvers that stand for a Slack user group, by its id,
+	// as they did at submit. They are not in the roster: who is in the group is looked up
+	// whenever it matters, and it is nobody unless the directory has the same id for the
+	// name.
+	Live map[string]string `json:"live,omitempty"`
 }
 
 // Distinct says how often one person's vote may count.
@@ -122,8 +131,13 @@ type Stage struct {
 	RemindEvery time.Duration `json:"remind_every,omitempty"`
 	// Escalate lists the tiers in order of After.
 	Escalate []Tier `json:"escalate,omitempty"`
-	// Channel is where the card goes: a Slack channel name or id.
-	Channel string `json:"channel,omitempty"`
+	// Channel is where the card goes: a Slack channel name or id. Fallback is where it goes
+	// when it cannot be posted there; "" for nowhere.
+	Channel  string `json:"channel,omitempty"`
+	Fallback string `json:"fallback,omitempty"`
+	// Direct says that everybody whom the stage asks is sent a card of their own, besides the
+	// channel or, without one, instead.
+	Direct bool `json:"direct,omitempty"`
 	// Comment says which verdicts need a comment.
 	Comment CommentRule `json:"comment,omitempty"`
 	// RemindBackoff multiplies each wait for a reminder into the next; 0 and 1 mean that
@@ -256,10 +270,23 @@ func (p Plan) checkStages(dir Directory) error {
 	}
 	if missing := (reach{plan: p, self: p.excluded(), dir: dir.until(p.ExpiresIn)}).shortfall(maxOutlooks); missing != nil {
 		return refuse(CodeUnsatisfiable, "rule %q cannot be satisfied: it needs %d distinct approvals and "+
-			"the people who may decide can give %d (the requester's own people do not count)",
-			p.Rule, missing.needed, missing.have)
+			"the people who may decide can give %d (the requester's own people do not count)%s",
+			p.Rule, missing.needed, missing.have, p.vacant(dir))
 	}
 	return nil
+}
+
+// vacant names the user groups that a plan asks and that nobody is in.
+func (p Plan) vacant(dir Directory) string {
+	var out []string
+	for _, name := range p.Asks() {
+		id, live := dir.Live[name]
+		text := fmt.Sprintf("; nobody is known to be in the Slack user group %s of %q", id, name)
+		if live && !slices.Contains(out, text) && len(dir.Members([]string{name})) == 0 {
+			out = append(out, text)
+		}
+	}
+	return strings.Join(out, "")
 }
 
 // short reports whether those who are asked first cannot complete the first stage.
@@ -348,8 +375,42 @@ func (p Plan) freeze(dir Directory, excluded ...[]string) Plan {
 			p.Excluded = append(p.Excluded, name)
 		}
 	}
-	p.Roster, p.Delegates = p.enrol(dir, p.asked())
+	live := p.alive(dir, p.Asks())
+	p.Roster, p.Delegates = p.enrol(dir, p.asked(), live)
+	p.Live = live
 	return p
+}
+
+// frozen reports whether the plan says whom its names stood for. Plans made before there
+// were rosters do not.
+func (p Plan) frozen() bool { return p.Roster != nil || p.Live != nil }
+
+// alive returns the live names of a plan with those of further ones. What a name stands for
+// already it keeps, be it people or a user group.
+func (p Plan) alive(dir Directory, names []string) map[string]string {
+	out := maps.Clone(p.Live)
+	for _, name := range names {
+		_, listed := p.Roster[name]
+		_, known := out[name]
+		if id, live := dir.Live[name]; live && !listed && !known {
+			if out == nil {
+				out = make(map[string]string)
+			}
+			out[name] = id
+		}
+	}
+	return out
+}
+
+// Asks lists the names of everybody whom a plan asks, or may come to ask.
+func (p Plan) Asks() []string {
+	out := p.asked()
+	for _, s := range p.Stages {
+		for _, tier := range s.Escalate {
+			out = append(out, tier.names()...)
+		}
+	}
+	return out
 }
 
 // asked lists the names that a plan asks before any tier fires.
@@ -366,25 +427,27 @@ func (p Plan) asked() []string {
 	return out
 }
 
-// enrol returns the roster and the delegates with those of further names. What a name
-// stands for already it keeps.
-func (p Plan) enrol(dir Directory, asked []string) (roster map[string][]string, delegates map[string]string) {
+// enrol returns the roster and the delegates with those of further names, of which live
+// ones are looked up whenever it matters and so are not in it. What a name stands for
+// already it keeps, and one that has become live since the plan was made stands for nobody.
+func (p Plan) enrol(dir Directory, asked []string, live map[string]string) (roster map[string][]string, delegates map[string]string) {
 	roster, delegates = maps.Clone(p.Roster), maps.Clone(p.Delegates)
-	before := make(map[string]bool)
-	for _, people := range p.Roster {
-		for _, person := range people {
-			before[person] = true
-		}
-	}
+	before := p.before(dir)
 	for _, name := range asked {
 		if _, known := roster[name]; known {
 			continue
 		}
-		if roster == nil {
-			roster = make(map[string][]string)
+		people := []string{}
+		if dir.Live[name] == live[name] {
+			people = Names(dir.Members([]string{name}))
 		}
-		roster[name] = Names(dir.Members([]string{name}))
-		for _, person := range roster[name] {
+		if live[name] == "" {
+			if roster == nil {
+				roster = make(map[string][]string)
+			}
+			roster[name] = people
+		}
+		for _, person := range people {
 			// Who was asked before keeps deciding alone, or through whom they had then.
 			if to := dir.delegate(person); to != "" && !before[person] {
 				if delegates == nil {
@@ -395,4 +458,26 @@ func (p Plan) enrol(dir Directory, asked []string) (roster map[string][]string, 
 		}
 	}
 	return roster, delegates
+}
+
+// before is everybody whom a plan has asked already.
+func (p Plan) before(dir Directory) map[string]bool {
+	out := make(map[string]bool)
+	for _, people := range p.Roster {
+		for _, person := range people {
+			out[person] = true
+		}
+	}
+	for person := range p.Delegates {
+		out[person] = true
+	}
+	if len(p.Live) == 0 {
+		return out
+	}
+	for _, name := range p.asked() {
+		if p.Live[name] != "" && p.Live[name] == dir.Live[name] {
+			maps.Copy(out, dir.Members([]string{name}))
+		}
+	}
+	return out
 }

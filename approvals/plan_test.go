@@ -189,10 +189,12 @@ func everything() approvals.Plan {
 	p := planOf(stage("peer", set(1, "team"), set(1, "oncall")), stage("security", set(1, "security")))
 	p.Reason, p.Idempotent, p.Excluded, p.Redact = "a reason", true, []string{"gus"}, []string{"body.ssn"}
 	p.Distinct, p.OnStale = approvals.DistinctStage, approvals.StaleEnd
-	p.BreakGlass = &approvals.BreakGlass{From: []string{"fay"}, Announce: "#incidents"}
+	p.BreakGlass = &approvals.BreakGlass{From: []string{"fay", "watch"}, Announce: "#incidents"}
+	p.Confirm = approvals.ConfirmCode
 	s := &p.Stages[0]
 	s.RemindEvery, s.RemindBackoff, s.RemindMax = 15*time.Minute, 2, time.Hour
 	s.Channel, s.Comment = "#billing-approvals", approvals.CommentBoth
+	s.Fallback, s.Direct = "#approvals", true
 	s.Hours = []approvals.Interval{{From: after(0), To: after(8 * time.Hour)}}
 	s.Escalate = []approvals.Tier{
 		{After: time.Hour, To: []string{"oncall"}, Mode: approvals.ModeAdd, OffHours: true},
@@ -205,7 +207,7 @@ func everything() approvals.Plan {
 // database have it, changes only on purpose.
 func TestFrozenPlanIsGolden(t *testing.T) {
 	t.Parallel()
-	dir := away(office(), "bo", "eve", 1000)
+	dir := away(watched("fay"), "bo", "eve", 1000)
 	tk := submit(t, everything(), dir)
 	show := func(name string, v any) {
 		got, err := json.MarshalIndent(v, "", "  ")
@@ -227,7 +229,7 @@ func TestFrozenPlanIsGolden(t *testing.T) {
 // TestGoldenPlanHasEveryField: one that is added later is in the golden file, too.
 func TestGoldenPlanHasEveryField(t *testing.T) {
 	t.Parallel()
-	dir := away(office(), "bo", "eve", 1000)
+	dir := away(watched("fay"), "bo", "eve", 1000)
 	plan := submit(t, everything(), dir).Plan
 	plan.Round, plan.Reopened, plan.Stages[1].Round = 1, 1, 1
 	for _, v := range []reflect.Value{reflect.ValueOf(plan), reflect.ValueOf(plan.Stages[0]), reflect.ValueOf(*plan.BreakGlass)} {

@@ -114,7 +114,7 @@ func (r reach) lack(stages []int, options [][]outlook, chosen []int) *missing {
 // combination asks.
 func (r reach) enrolled(options [][]outlook, chosen []int) Directory {
 	dir := r.dir
-	if dir.roster == nil {
+	if !dir.frozen {
 		return dir
 	}
 	var names []string
@@ -123,8 +123,10 @@ func (r reach) enrolled(options [][]outlook, chosen []int) Directory {
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { _, asked := dir.roster[name]; return asked })
 	if len(names) > 0 {
-		dir.roster, dir.delegates = nil, nil
-		dir.roster, dir.delegates = Plan{Roster: r.dir.roster, Delegates: r.dir.delegates}.enrol(dir, names)
+		dir.frozen, dir.roster, dir.live, dir.delegates = false, nil, nil, nil
+		before := Plan{Stages: r.plan.Stages, BreakGlass: r.plan.BreakGlass, Roster: r.dir.roster, Delegates: r.dir.delegates, Live: r.dir.live}
+		roster, delegates := before.enrol(dir, names, before.Live)
+		dir.frozen, dir.roster, dir.live, dir.delegates = true, roster, before.Live, delegates
 	}
 	return dir
 }
@@ -144,8 +146,7 @@ func (r reach) fit(set ApproverSet, stage int, dir Directory) map[string]bool {
 	out := dir.bodies(set.From, r.self, spent)
 	members := dir.Members(set.From)
 	for _, d := range r.votes {
-		_, known := dir.People[d.Person]
-		known = known && (d.For == "" || dir.acts(d.Person, d.For))
+		known := dir.counts(d.Person) && (d.For == "" || dir.acts(d.Person, d.For))
 		if d.Verdict == Approve && d.Stage == stage && known && members[d.principal()] && !r.self[d.Person] && !r.self[d.For] {
 			out[d.Person] = true
 		}

@@ -240,7 +240,8 @@ func (t Ticket) amendment(today Plan, dir Directory) (Amendment, bool) {
 	}
 	merged := t.Plan
 	merged.Excluded = Names(today.excluded(Names(t.self(dir))))
-	merged.Roster, merged.Delegates = t.Plan.enrol(dir, today.asked())
+	merged.Live = t.Plan.alive(dir, today.Asks())
+	merged.Roster, merged.Delegates = t.Plan.enrol(dir, today.asked(), merged.Live)
 	stages := slices.Clone(today.Stages)
 	for i := range stages {
 		stages[i].Round = t.Plan.Round + 1
@@ -263,6 +264,7 @@ func (t Ticket) amendment(today Plan, dir Directory) (Amendment, bool) {
 		Round: t.Plan.Round + 1, Rule: today.Rule, PolicyDigest: today.PolicyDigest, Stages: stages,
 		Roster: merged.Roster, Delegates: merged.Delegates, Excluded: merged.Excluded, Redact: redact,
 		Distinct: distinct, BreakGlass: narrower(t.Plan.BreakGlass, today.BreakGlass),
+		Live: merged.Live, Confirm: t.Plan.Confirm.Stricter(today.Confirm),
 	}, true
 }
 

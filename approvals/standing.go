@@ -9,13 +9,10 @@ import (
 // when they were asked, and nobody acts for another who did not then. What is in flight
 // can only be tightened.
 func (t Ticket) standing(dir Directory) Directory {
-	if t.Plan.Roster == nil {
+	if !t.Plan.frozen() {
 		return dir
 	}
-	dir.roster, dir.delegates = t.Plan.Roster, t.Plan.Delegates
-	if dir.delegates == nil {
-		dir.delegates = map[string]string{}
-	}
+	dir.frozen, dir.roster, dir.live, dir.delegates = true, t.Plan.Roster, t.Plan.Live, t.Plan.Delegates
 	return dir
 }
 
@@ -124,9 +121,10 @@ func (t Ticket) Eligible(dir Directory) []Eligibility {
 	if !t.State.Open() || t.Stage >= len(t.Plan.Stages) {
 		return nil
 	}
-	named := make(map[string]bool)
+	named, all := make(map[string]bool), t.standing(dir)
+	all.Inactive = nil // why they cannot is worth saying
 	for _, set := range t.setsOf(t.Stage) {
-		for person := range t.standing(dir).Members(set.From) {
+		for person := range all.Members(set.From) {
 			named[person] = true
 			if to := t.standing(dir).delegate(person); to != "" {
 				named[to] = true

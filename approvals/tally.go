@@ -56,9 +56,8 @@ func (a *assignment) speak(d Decision, dir Directory) {
 	if d.For == "" {
 		return
 	}
-	_, known := dir.People[d.Person]
 	for i := range a.fits {
-		a.fits[i][d.Person] = known && dir.acts(d.Person, d.For) && a.fits[i][d.For]
+		a.fits[i][d.Person] = dir.counts(d.Person) && dir.acts(d.Person, d.For) && a.fits[i][d.For]
 	}
 }
 

@@ -69,6 +69,9 @@ type Ticket struct {
 	// CallbackSeq is the event whose delivery CallbackState speaks of.
 	CallbackSeq int64
 	Refusals    int
+	// Viewers are the people who have been shown the whole call, in the order in which they
+	// were; at most [MaxViewers].
+	Viewers []string
 }
 
 // Transition is what a verb decided: the events, the ticket after them, and what must
@@ -198,6 +201,8 @@ func (t Ticket) apply(e Event) Ticket {
 		t.Refusals++
 	case EventCallbackDelivered, EventCallbackFailed, EventCallbackExhausted:
 		t = t.applyDelivery(e)
+	case EventViewed:
+		t.Viewers = append(slices.Clone(t.Viewers), e.Data.Viewing.Person)
 	case EventNotified:
 	}
 	t.WakeAt = t.wakeAt()
@@ -223,7 +228,7 @@ func (t Ticket) applyCreated(e Event) Ticket {
 func (t Ticket) applyEscalated(e Event) Ticket {
 	t.Tiers = slices.Clone(t.Tiers)
 	t.Tiers[*e.Data.Stage] = e.Data.Number
-	if e.Data.Roster != nil {
+	if e.Data.Roster != nil || e.Data.Delegates != nil {
 		t.Plan.Roster, t.Plan.Delegates = e.Data.Roster, e.Data.Delegates
 	}
 	return t
@@ -241,6 +246,7 @@ func (t Ticket) amended(a Amendment) Ticket {
 	t.Plan.Round, t.Plan.Roster, t.Plan.Delegates = a.Round, a.Roster, a.Delegates
 	t.Plan.Excluded, t.Plan.Redact = a.Excluded, a.Redact
 	t.Plan.Distinct, t.Plan.BreakGlass = a.Distinct, a.BreakGlass
+	t.Plan.Live, t.Plan.Confirm = a.Live, a.Confirm
 	t.Plan.PolicyDigest = a.PolicyDigest
 	t.Tiers = append(slices.Clone(t.Tiers), make([]int, len(a.Stages))...)
 	return t

@@ -181,8 +181,8 @@ func (c *change) escalate(dir Directory, reason string) {
 	fired := c.ticket.Plan.Stages[stage].Escalate[tier-1]
 	data := Data{Stage: &stage, Number: tier, Tier: &fired, Reason: reason}
 	asks := c.ticket
-	if asks.Plan.Roster != nil {
-		data.Roster, data.Delegates = asks.Plan.enrol(dir, fired.names())
+	if asks.Plan.frozen() {
+		data.Roster, data.Delegates = asks.Plan.enrol(dir, fired.names(), asks.Plan.Live)
 		asks.Plan.Roster, asks.Plan.Delegates = data.Roster, data.Delegates
 	}
 	data.Asked = Names(asks.standing(dir).bodies(fired.names(), asks.self(dir), nil))

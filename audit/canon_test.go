@@ -70,7 +70,14 @@ func events() map[string]approvals.Event {
 		BreakGlass: &approvals.BreakGlass{From: []string{"chen"}, Announce: "#security"},
 		Roster:     map[string][]string{"security": {"ana", "bo"}, "chen": {"chen"}}, Delegates: map[string]string{"ana": "eve"}, Round: 1, Reopened: 1,
 	}
+	live := later
+	live.Plan.Live, live.Plan.Confirm = map[string]string{"oncall": "S0ONCALL"}, approvals.ConfirmModal
+	live.Plan.Stages = []approvals.Stage{{
+		Name: "oncall", Need: []approvals.ApproverSet{{From: []string{"oncall"}, Approvals: 1}}, Denials: 1,
+		Channel: "#oncall", Fallback: "#approvals", Direct: true,
+	}}
 	return map[string]approvals.Event{
+		"created_live":      event(1, approvals.EventCreated, approvals.Pending, approvals.Data{Created: &live}),
 		"created_by_policy": event(1, approvals.EventCreated, approvals.Pending, approvals.Data{Created: &later}),
 		"decided_for": event(2, approvals.EventDecided, approvals.Pending, approvals.Data{Decision: &approvals.Decision{
 			Person: "eve", For: "ana", Verdict: approvals.Approve, Digest: "d", At: at, Groups: []string{"security"}, Via: "api",
@@ -98,6 +105,19 @@ func events() map[string]approvals.Event {
 		}),
 		"notified": event(2, approvals.EventNotified, approvals.Pending, approvals.Data{
 			Card: &approvals.Card{Channel: "C0X", TS: "1.2", Version: 1},
+		}),
+		"viewed": event(2, approvals.EventViewed, approvals.Pending, approvals.Data{Viewing: &approvals.Viewing{
+			Person: "ana", Stage: 1, Digest: "d", Rendered: "r", Channel: "C0X", Pages: 3,
+		}}),
+		"decided_in_slack": event(2, approvals.EventDecided, approvals.Pending, approvals.Data{Decision: &approvals.Decision{
+			Person: "ana", Verdict: approvals.Approve, Digest: "d", At: at, Groups: []string{"oncall"}, Via: "slack",
+			Ref: "T0TEAM/U0ANA", MessageTS: "1.2", Channel: "C0X", Rendered: "r",
+		}}),
+		"tightened_live": event(8, approvals.EventTightened, approvals.Pending, approvals.Data{
+			Stage: ptr(1), Amendment: &approvals.Amendment{
+				Round: 1, Rule: "r", PolicyDigest: "p2", Stages: later.Plan.Stages,
+				Live: map[string]string{"oncall": "S0ONCALL"}, Confirm: approvals.ConfirmCode,
+			},
 		}),
 		"bare":    {Type: approvals.EventNotified},
 		"created": event(1, approvals.EventCreated, approvals.Pending, approvals.Data{Created: created}),

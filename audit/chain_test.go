@@ -344,6 +344,9 @@ func TestEveryKindOfEventVerifies(t *testing.T) {
 				return x.Notified("w1", approvals.Card{Channel: "C0X", TS: "1.2"}, at)
 			},
 			func(x ticket) (transition, error) {
+				return x.View(ana, approvals.Viewing{Person: "ana", Digest: x.Digest, Rendered: "abc", Pages: 2}, directory, at)
+			},
+			func(x ticket) (transition, error) {
 				return x.Ask(ana, approvals.Question{Person: "ana", Text: "why?"}, directory, at)
 			},
 			func(x ticket) (transition, error) { return x.Answer(ana, "because", at) },
@@ -446,6 +449,9 @@ func (s *story) random(rt *rapid.T) {
 		},
 		func() approvals.Transition { return two(t.Answer(actor, "because", s.now)) },
 		func() approvals.Transition { return two(t.Stranger(actor, "approve", s.now)) },
+		func() approvals.Transition {
+			return two(t.View(actor, approvals.Viewing{Person: who, Digest: t.Digest, Pages: 1}, dir, s.now))
+		},
 		func() approvals.Transition { return two(t.Wake(dir, s.now)) },
 		func() approvals.Transition { return two(t.Cancel(actor, "no longer needed", s.now)) },
 		func() approvals.Transition { return two(t.Abandon(t.Epoch, s.now)) },

@@ -149,7 +149,9 @@ func eventful() approvals.Plan {
 // verbs has every verb of the domain; a test compares it with the methods there are.
 var verbs = map[string]verb{
 	"Decide": {do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		return x.Decide(person("ana"), approvals.Decision{Person: "ana", Verdict: approvals.Approve, Digest: x.Digest}, directory, now)
+		return x.Decide(person("ana"), approvals.Decision{
+			Person: "ana", Verdict: approvals.Approve, Digest: x.Digest, Channel: "C0X", Rendered: "abc",
+		}, directory, now)
 	}},
 	"Stranger": {do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		tr, _ := x.Stranger(approvals.Actor{Kind: approvals.ActorStranger, Name: "U0EVE", Via: "slack"}, "approve", now)
@@ -158,6 +160,9 @@ var verbs = map[string]verb{
 	"Refuse": {do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		tr, _ := x.Refuse(person("bo"), "resolve", &approvals.Error{Code: approvals.CodeNotOperator, Message: "no"}, now)
 		return tr, nil // recorded, and not an error to these tests
+	}},
+	"View": {do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		return x.View(person("ana"), approvals.Viewing{Person: "ana", Digest: x.Digest, Rendered: "abc", Channel: "C0X", Pages: 2}, directory, now)
 	}},
 	"Ask": {do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		return x.Ask(person("ana"), approvals.Question{Person: "ana", Text: "why?"}, directory, now)

@@ -111,6 +111,14 @@ type Decide func(t approvals.Ticket, now time.Time) (approvals.Transition, error
 // Errors: an *approvals.Error from decide; one with CodeNotFound when there is no such
 // ticket; ErrUnavailable when the database cannot be reached.
 func (s *Store) Advance(ctx context.Context, ref Ref, decide Decide) (approvals.Ticket, error) {
+	return s.advance(ctx, ref, decide, func(context.Context, pgx.Tx, approvals.Transition, error) error { return nil })
+}
+
+// besides is what else is written in the transaction of an Advance. It is called whatever
+// came of decide, and an error of its own undoes everything.
+type besides func(ctx context.Context, tx pgx.Tx, tr approvals.Transition, refusal error) error
+
+func (s *Store) advance(ctx context.Context, ref Ref, decide Decide, also besides) (approvals.Ticket, error) {
 	var (
 		after   approvals.Ticket
 		refusal error
@@ -127,8 +135,8 @@ func (s *Store) Advance(ctx context.Context, ref Ref, decide Decide) (approvals.
 			// back the very event that records it.
 			tr, refusal = decide(before, now)
 			after = before
-			if tr.Empty() {
-				return nil
+			if err := also(ctx, tx, tr, refusal); err != nil || tr.Empty() {
+				return err
 			}
 			after = tr.Ticket
 			return s.write(ctx, tx, before, head, tr)

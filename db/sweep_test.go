@@ -257,7 +257,7 @@ func TestForgetDropsOnlyWhatIsOver(t *testing.T) {
 
 	old, young := strings.Repeat("a", 64), strings.Repeat("b", 64)
 	for _, key := range []string{old, young} {
-		taken, err := f.store.TakeInbound(ctx, key)
+		taken, err := f.store.TakeInbound(ctx, inbound(key))
 		require.NoError(t, err)
 		require.True(t, taken)
 	}
@@ -280,10 +280,10 @@ func TestForgetDropsOnlyWhatIsOver(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, replayed, res.Replayed)
 	}
-	taken, err := f.store.TakeInbound(ctx, old)
+	taken, err := f.store.TakeInbound(ctx, inbound(old))
 	require.NoError(t, err)
 	require.True(t, taken, "forgotten; its signature is long out of date")
-	taken, err = f.store.TakeInbound(ctx, young)
+	taken, err = f.store.TakeInbound(ctx, inbound(young))
 	require.NoError(t, err)
 	require.False(t, taken)
 	rows, err := superuser(t, f.url).Query(ctx, `SELECT id FROM workers ORDER BY id`)
@@ -294,6 +294,10 @@ func TestForgetDropsOnlyWhatIsOver(t *testing.T) {
 	requireChain(t, f.store, over.Submission.ID)
 }
 
+func inbound(key string) db.Inbound {
+	return db.Inbound{Key: key, Kind: "interaction", Transport: "http", Body: []byte("payload={}")}
+}
+
 func TestAReplayFromSlackIsTakenOnce(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -302,7 +306,7 @@ func TestAReplayFromSlackIsTakenOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			ok, err := f.store.TakeInbound(t.Context(), key)
+			ok, err := f.store.TakeInbound(t.Context(), inbound(key))
 			if err != nil {
 				t.Errorf("take inbound: %v", err)
 			}
@@ -313,54 +317,6 @@ func TestAReplayFromSlackIsTakenOnce(t *testing.T) {
 	}
 	wg.Wait()
 	require.EqualValues(t, 1, taken.Load())
-	_, err := f.store.TakeInbound(t.Context(), "short")
+	_, err := f.store.TakeInbound(t.Context(), inbound("short"))
 	require.Error(t, err, "no digest")
-}
-
-func TestACardKeepsItsHandle(t *testing.T) {
-	t.Parallel()
-	f := setup(t)
-	ctx := t.Context()
-	ticket := f.submit(t, plan(stage(1), stage(1)))
-	card, err := f.store.PrepareCard(ctx, ticket.ID, 0, "#approvals", ticket.Digest)
-	require.NoError(t, err)
-	require.Regexp(t, `^h_[0-9a-f]{32}$`, card.Handle)
-	want := db.Card{Handle: card.Handle, TicketID: ticket.ID, Channel: "#approvals", Digest: ticket.Digest}
-	require.Equal(t, want, card)
-	require.NoError(t, f.store.CardPosted(ctx, card.Handle, "C0APPROVALS", "1.2", 3))
-	want.PostedTo, want.TS, want.Shown = "C0APPROVALS", "1.2", 3
-
-	var wg sync.WaitGroup
-	for range 10 {
-		wg.Go(func() {
-			got, err := f.store.PrepareCard(ctx, ticket.ID, 0, "#approvals", ticket.Digest)
-			if err != nil || got != want {
-				t.Errorf("prepared again: %v, %v", got, err)
-			}
-		})
-	}
-	wg.Wait()
-	for _, version := range []int64{2, 3, 1} {
-		require.NoError(t, f.store.CardShown(ctx, card.Handle, version))
-		require.NoError(t, f.store.CardPosted(ctx, card.Handle, "C0APPROVALS", "1.2", version))
-	}
-	got, err := f.store.CardByHandle(ctx, card.Handle)
-	require.NoError(t, err)
-	require.Equal(t, want, got, "what is shown never goes back")
-	require.NoError(t, f.store.CardShown(ctx, card.Handle, 5))
-	want.Shown = 5
-
-	second, err := f.store.PrepareCard(ctx, ticket.ID, 1, "#approvals", ticket.Digest)
-	require.NoError(t, err)
-	elsewhere, err := f.store.PrepareCard(ctx, ticket.ID, 0, "#oncall", ticket.Digest)
-	require.NoError(t, err)
-	require.Len(t, map[string]bool{card.Handle: true, second.Handle: true, elsewhere.Handle: true}, 3, "a handle a stage and channel")
-	cards, err := f.store.Cards(ctx, ticket.ID)
-	require.NoError(t, err)
-	require.Equal(t, []db.Card{want, elsewhere, second}, cards)
-
-	_, err = f.store.CardByHandle(ctx, "h_"+strings.Repeat("0", 32))
-	require.Equal(t, approvals.CodeNotFound, approvals.ErrorCode(err))
-	_, err = f.store.PrepareCard(ctx, "tkt_00000000000000000000000000", 0, "#approvals", ticket.Digest)
-	require.Error(t, err, "a card of no ticket")
 }

@@ -18,14 +18,15 @@ const ticketColumns = `
 	t.id, t.version, t.state, t.caller, t.created_at, t.updated_at, t.expires_at, t.stage, t.stage_since, t.paused_us,
 	t.paused_hours_us, t.tiers, t.reminders, t.wake_at, t.question, t.questions, t.stalled, t.approved_at, t.execute_by,
 	t.released_at, t.epoch, t.claimed_by, t.execution_started_at, t.finished_at, t.cancel_requested_at, t.superseded_by,
-	t.result, t.problem, t.callback_state, t.callback_seq, t.refusals, t.head_hash,
+	t.result, t.problem, t.callback_state, t.callback_seq, t.refusals, t.viewers, t.head_hash,
 	c.upstream, c.method, c.path, c.query, c.digest, c.on_behalf_of, c.justification, c.metadata, c.callback_url,
 	c.callback_events, c.not_before, c.supersedes, coalesce(t.amended_plan, c.plan)`
 
 const fullColumns = ticketColumns + `, c.headers, c.body,
 	coalesce((SELECT json_agg(json_build_object(
 		'person', d.person, 'for', d.in_place_of, 'verdict', d.verdict, 'stage', d.stage, 'comment', d.comment, 'digest', d.digest,
-		'at', d.at, 'groups', d.groups, 'via', d.via, 'ref', d.ref, 'message_ts', d.message_ts) ORDER BY d.seq)
+		'at', d.at, 'groups', d.groups, 'via', d.via, 'ref', d.ref, 'message_ts', d.message_ts,
+		'channel', d.channel, 'rendered', d.rendered) ORDER BY d.seq)
 		FROM decisions d WHERE d.ticket_id = t.id), '[]')`
 
 const fromTickets = ` FROM tickets t JOIN calls c ON c.ticket_id = t.id `
@@ -47,7 +48,7 @@ func (r *row) targets() []any {
 		&t.ID, &t.Version, &t.State, &t.Caller, &t.CreatedAt, &t.UpdatedAt, &t.ExpiresAt, &t.Stage, &t.StageSince, &r.paused,
 		&r.pausedHours, &t.Tiers, &t.Reminders, &r.times[0], &t.Question, &t.Questions, &t.Stalled, &r.times[1], &r.times[2],
 		&r.times[3], &t.Epoch, &r.texts[0], &r.times[4], &r.times[5], &r.times[6], &r.texts[1],
-		&t.Result, &t.Problem, &t.CallbackState, &t.CallbackSeq, &t.Refusals, &r.head,
+		&t.Result, &t.Problem, &t.CallbackState, &t.CallbackSeq, &t.Refusals, &t.Viewers, &r.head,
 		&t.Call.Upstream, &t.Call.Method, &t.Call.Path, &t.Call.Query, &t.Digest, &t.OnBehalfOf, &t.Justification,
 		&t.Metadata, &r.callbackURL, &r.events, &r.times[7], &r.texts[2], &t.Plan,
 	}
@@ -135,13 +136,15 @@ func queueUpdate(b *pgx.Batch, before, t approvals.Ticket, head audit.Hash) {
 		tiers = $9, reminders = $10, wake_at = $11, question = $12, approved_at = $13, execute_by = $14, epoch = $15,
 		claimed_by = $16, execution_started_at = $17, finished_at = $18, cancel_requested_at = $19, result = $20,
 		problem = $21, callback_state = $22, callback_seq = $23, refusals = $24, head_hash = $25, paused_hours_us = $26,
-		questions = $27, stalled = $28, released_at = $29, superseded_by = $30, amended_plan = coalesce($31, amended_plan)
+		questions = $27, stalled = $28, released_at = $29, superseded_by = $30, amended_plan = coalesce($31, amended_plan),
+		viewers = coalesce($32, viewers)
 		WHERE id = $1 AND version = $2`,
 		t.ID, before.Version, t.Version, t.State, t.UpdatedAt, t.Stage, t.StageSince, t.Paused.Microseconds(),
 		t.Tiers, t.Reminders, null(t.WakeAt), optionalJSON(t.Question), null(t.ApprovedAt), null(t.ExecuteBy), t.Epoch,
 		nullText(t.Worker), null(t.ExecutionStartedAt), null(t.FinishedAt), null(t.CancelRequestedAt), optionalJSON(t.Result),
 		optionalJSON(t.Problem), t.CallbackState, t.CallbackSeq, t.Refusals, head[:], t.PausedHours.Microseconds(),
 		t.Questions, optionalJSON(t.Stalled), null(t.ReleasedAt), nullText(t.SupersededBy), amended(before.Plan, t.Plan),
+		viewers(before, t),
 	).Exec(func(tag pgconn.CommandTag) error {
 		if tag.RowsAffected() != 1 {
 			return errVersion
@@ -151,13 +154,22 @@ func queueUpdate(b *pgx.Batch, before, t approvals.Ticket, head audit.Hash) {
 }
 
 // amended is the plan after a change, when the change was to the plan, and null when it
-// was not: every other update leaves that column where it lies. A roster only ever grows,
-// and stages are only ever added by a further round.
+// was not: every other update leaves that column where it lies. A roster and its delegates
+// only ever grow, and stages are only ever added by a further round.
 func amended(before, after approvals.Plan) *string {
-	if after.Round == before.Round && after.Reopened == before.Reopened && len(after.Roster) == len(before.Roster) {
+	if after.Round == before.Round && after.Reopened == before.Reopened && len(after.Roster) == len(before.Roster) &&
+		len(after.Delegates) == len(before.Delegates) {
 		return nil
 	}
 	return optionalJSON(&after)
+}
+
+// viewers are those of a ticket when somebody has become one, and null when nobody has.
+func viewers(before, after approvals.Ticket) *string {
+	if len(after.Viewers) == len(before.Viewers) {
+		return nil
+	}
+	return optionalJSON(&after.Viewers)
 }
 
 func queueEvent(b *pgx.Batch, entry audit.Entry) {
@@ -173,9 +185,10 @@ func queueEvent(b *pgx.Batch, entry audit.Entry) {
 func queueProjections(b *pgx.Batch, e approvals.Event, result *approvals.Result) {
 	if d := e.Data.Decision; d != nil {
 		b.Queue(`INSERT INTO decisions
-			(ticket_id, person, seq, stage, verdict, comment, digest, groups, via, ref, message_ts, at, in_place_of)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-			e.TicketID, d.Person, e.Seq, d.Stage, d.Verdict, d.Comment, d.Digest, list(d.Groups), d.Via, d.Ref, d.MessageTS, d.At, d.For)
+			(ticket_id, person, seq, stage, verdict, comment, digest, groups, via, ref, message_ts, at, in_place_of, channel, rendered)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+			e.TicketID, d.Person, e.Seq, d.Stage, d.Verdict, d.Comment, d.Digest, list(d.Groups), d.Via, d.Ref, d.MessageTS, d.At, d.For,
+			d.Channel, d.Rendered)
 	}
 	if r := e.Data.Result; r != nil && result != nil {
 		b.Queue(`INSERT INTO results

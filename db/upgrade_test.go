@@ -122,7 +122,7 @@ func (l pastLife) store(t *testing.T, conn *pgx.Conn) {
 // pastLives are in every state that a ticket may be found in.
 func pastLives(t *testing.T, at time.Time) map[string]pastLife {
 	t.Helper()
-	ask, answer, decide := verbs["Ask"].do, verbs["Answer"].do, verbs["Decide"].do
+	ask, answer, decide := verbs["Ask"].do, verbs["Answer"].do, decideOnce
 	claim, begin, finish := verbs["Claim"].do, verbs["BeginExecution"].do, verbs["FinishExecution"].do
 	return map[string]pastLife{
 		"pending":    live(t, at, ask, answer, ask, answer),
@@ -186,6 +186,11 @@ func requireFold(t *testing.T, s *db.Store, id string) {
 	dbtest.RequireTrail(t, s, id, types...)
 }
 
+// decideOnce is a decision as there was before the schema held what people were shown.
+func decideOnce(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
+	return x.Decide(person("ana"), approvals.Decision{Person: "ana", Verdict: approvals.Approve, Digest: x.Digest}, directory, now)
+}
+
 // TestAnUpgradeThatStopsHalfwayIsTakenUpAgain stops step 013 in each of its parts that read
 // the tables, by a row that cannot be.
 func TestAnUpgradeThatStopsHalfwayIsTakenUpAgain(t *testing.T) {
@@ -204,7 +209,7 @@ func TestAnUpgradeThatStopsHalfwayIsTakenUpAgain(t *testing.T) {
 		url := dbtest.Empty(t)
 		migrateTo(t, url, before, 0, before)
 		conn := superuser(t, url)
-		life := live(t, time.Now().UTC().Truncate(time.Microsecond), verbs["Decide"].do) //nolint:forbidigo // any time will do
+		life := live(t, time.Now().UTC().Truncate(time.Microsecond), decideOnce) //nolint:forbidigo // any time will do
 		life.store(t, conn)
 		exec(t, conn, `SET session_replication_role = replica`)
 		exec(t, conn, stop.sabotage)
@@ -227,36 +232,51 @@ func TestAnUpgradeThatStopsHalfwayIsTakenUpAgain(t *testing.T) {
 func TestTheWayBackIsRefusedForWhatTheSchemaBeforeCannotHold(t *testing.T) {
 	t.Parallel()
 	for doing, c := range map[string]struct {
+		step  int
 		lives func(t *testing.T, f fixture)
 		want  string
 	}{
-		"a call that waits for its hour": {func(t *testing.T, f fixture) {
+		"a call that waits for its hour": {13, func(t *testing.T, f fixture) {
 			t.Helper()
 			prepare(t, f.store, verb{with: scheduled})
 		}, "they have to end first"},
-		"an amended plan": {func(t *testing.T, f fixture) {
+		"an amended plan": {13, func(t *testing.T, f fixture) {
 			t.Helper()
 			f.advance(t, f.submit(t, eventful()).ID, reassesses(leaving(directory, "ana", "bo", "chen")))
 		}, "they have to end first"},
-		"an event of a later kind": {func(t *testing.T, f fixture) {
+		"an event of a later kind": {13, func(t *testing.T, f fixture) {
 			t.Helper()
 			f.advance(t, f.submit(t, plan(stage(1))).ID, reassesses(leaving(directory, "ana", "bo", "chen")))
 		}, "audit_events_type_check"},
-		"two votes of one person": {func(t *testing.T, f fixture) {
+		"two votes of one person": {13, func(t *testing.T, f fixture) {
 			t.Helper()
 			p := plan(stage(1), stage(1))
 			p.Distinct = approvals.DistinctStage
 			f.advance(t, f.submit(t, p).ID, votes("ana", approvals.Approve, directory), votes("ana", approvals.Approve, directory))
 		}, "decisions_pkey"},
+		"somebody who was shown the call": {14, func(t *testing.T, f fixture) {
+			t.Helper()
+			f.advance(t, f.submit(t, plan(stage(1))).ID, verbs["View"].do)
+		}, "only this schema can hold"},
+		"what somebody was shown who decided": {14, func(t *testing.T, f fixture) {
+			t.Helper()
+			f.advance(t, f.submit(t, plan(stage(1))).ID, verbs["Decide"].do)
+		}, "only this schema can hold"},
 	} {
 		f := setup(t)
 		c.lives(t, f)
+		if c.step < migrations.Latest {
+			migrateTo(t, f.url, c.step, migrations.Latest, c.step)
+		}
 		before := schemaOf(t, f.url)
 		rows := contents(t, superuser(t, f.url))
-		_, _, err := db.MigrateTo(t.Context(), f.url, migrations.Latest-1)
+		_, _, err := db.MigrateTo(t.Context(), f.url, c.step-1)
 		require.ErrorContains(t, err, c.want, doing)
 		require.Equal(t, before, schemaOf(t, f.url), doing)
 		require.Equal(t, rows, contents(t, superuser(t, f.url)), doing)
+		if c.step < migrations.Latest {
+			migrateTo(t, f.url, migrations.Latest, c.step, migrations.Latest)
+		}
 		require.NoError(t, f.store.Ready(t.Context()), "%s: it goes on as it was", doing)
 	}
 }

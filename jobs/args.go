@@ -89,14 +89,14 @@ func (ExecuteArgs) Kind() string { return kindExecute }
 // Kind names the job and its queue.
 func (DeliverArgs) Kind() string { return kindDeliver }
 
-// slackTries outlast some hours without Slack; see NextRetry of the workers.
-const slackTries = 100
+// notifyTries outlast some hours without a database; see NextRetry of the workers.
+const notifyTries = 100
 
 // InsertOpts says where the job goes and how often it is tried.
-func (NotifyArgs) InsertOpts() river.InsertOpts { return opts(kindNotify, slackTries) }
+func (NotifyArgs) InsertOpts() river.InsertOpts { return opts(kindNotify, notifyTries) }
 
 // InsertOpts says where the job goes and how often it is tried.
-func (UpdateCardArgs) InsertOpts() river.InsertOpts { return opts(kindUpdateCard, slackTries) }
+func (UpdateCardArgs) InsertOpts() river.InsertOpts { return opts(kindUpdateCard, notifyTries) }
 
 // InsertOpts says where the job goes and how often it is tried.
 func (RemindArgs) InsertOpts() river.InsertOpts { return opts(kindRemind, 12) }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -67,9 +68,15 @@ func work(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 		Lease: crashLease, Now: wallClock, Logger: quiet(),
 		Schedule: []time.Duration{0, 200 * time.Millisecond, 200 * time.Millisecond},
 	}
-	if err := outside(&c); err != nil {
+	send, err := outside(&c)
+	if err != nil {
 		return err
 	}
+	ctx, halt := context.WithCancel(ctx)
+	var sending sync.WaitGroup
+	sending.Go(func() { _ = send(ctx) })
+	defer sending.Wait()
+	defer halt()
 	sweeping(&c)
 	r, err := jobs.New(c)
 	if err != nil {
@@ -80,26 +87,32 @@ func work(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	}
 	_, _ = io.WriteString(stdout, ready)
 	_, _ = io.Copy(io.Discard, stdin)
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	stopping, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return r.Stop(ctx)
+	return r.Stop(stopping)
 }
 
-// outside gives a worker process its ways out.
-func outside(c *jobs.Config) (err error) {
+// outside gives a worker process its ways out. send is what brings messages to Slack.
+func outside(c *jobs.Config) (send func(context.Context) error, err error) {
 	if c.Executor, err = egress.NewExecutor(egress.ExecutorConfig{Now: wallClock}); err != nil {
-		return err
+		return nil, err
 	}
 	loopback := egress.Policy{AllowLoopback: true, AllowHTTP: true}
 	if c.Deliverer, err = egress.NewDeliverer(egress.DelivererConfig{Policy: loopback, Now: wallClock}); err != nil {
-		return err
+		return nil, err
 	}
-	if api := os.Getenv(envSlack); api != "" {
-		c.Slack, err = slack.New(slack.Config{
-			Token: slack.Secret(getenv("BOT")), APIURL: api, HTTP: egress.SlackClient(egress.SlackConfig{AllowLoopback: true}),
-		})
+	api := os.Getenv(envSlack)
+	if api == "" {
+		return func(context.Context) error { return nil }, nil
 	}
-	return err
+	client, err := slack.New(slack.Config{
+		Token: slack.Secret(getenv("BOT")), APIURL: api, HTTP: egress.SlackClient(egress.SlackConfig{AllowLoopback: true}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.Notifier, send, err = inSlack(client, c.Store, c.Policy)
+	return send, err
 }
 
 // process is a worker process under the eyes of the test.
@@ -253,7 +266,7 @@ func TestCrashAfterACardWasPostedLeavesCardsThatActOnOneTicket(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
 	inSlack := envSlack + "=" + space.APIURL()
-	first := w.start("CRASH=notify.posted", inSlack)
+	first := w.start("CRASH=outbox.posted", inSlack)
 	id := w.submit(call{}).ID
 	first.dies()
 	second := w.start(inSlack)
@@ -268,7 +281,7 @@ func TestCrashAfterACardWasPostedLeavesCardsThatActOnOneTicket(t *testing.T) {
 	space.awaitTitles("Approval needed", "Executed")
 	w.settled()
 	second.ends()
-	w.report("notify.posted", x)
+	w.report("outbox.posted", x)
 	require.Equal(t, 1, w.upstream.callsOf(id))
 	require.Equal(t, 1, count(w.requireWhole(id), approvals.EventNotified))
 }

@@ -1,4 +1,4 @@
-// Package jobs does what tickets are waiting for: cards, reminders, escalations, expiry,
+// Package jobs does what tickets are waiting for: telling people, reminders, escalations, expiry,
 // the upstream call, callbacks. It is the only importer of River.
 //
 // River is an alarm clock and nothing more. Arguments are ids; every worker reads the

@@ -66,11 +66,7 @@ func (r *Runner) execute(ctx context.Context, args ExecuteArgs) error {
 // executeOnce makes the call at most once: claim, then the door of BeginExecution committed
 // before the socket is dialled, then the call, then what came of it.
 func (r *Runner) executeOnce(ctx context.Context, args ExecuteArgs) error {
-	var config *policy.Config
-	t, err := r.advance(ctx, args.TicketID, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
-		config = r.c.Policy() // the one in force once the ticket is locked
-		return t.Claim(r.id, config.Directory(), config.Today(t), now)
-	})
+	t, config, err := r.claim(ctx, args.TicketID)
 	if err != nil {
 		return err
 	}
@@ -85,6 +81,24 @@ func (r *Runner) executeOnce(ctx context.Context, args ExecuteArgs) error {
 	err = x.finish(ctx, outcome)
 	crashpoint.Hit("execute.recorded")
 	return err
+}
+
+// claim takes the ticket for this process, under the configuration in force once it is
+// locked and, where that rests on somebody else's word, only if it was asked for.
+func (r *Runner) claim(ctx context.Context, id string) (t approvals.Ticket, config *policy.Config, err error) {
+	look := r.freshen(ctx, id)
+	t, err = r.advance(ctx, id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		if due(t, now) && !look.covers(t) {
+			return approvals.Transition{}, look
+		}
+		config = r.c.Policy()
+		return t.Claim(r.id, config.Directory(), config.Today(t), now)
+	})
+	if errors.Is(err, look) {
+		return t, nil, r.standsBy(ctx, id, look)
+	}
+	r.waiting.over(id)
+	return t, config, err
 }
 
 // call sends the request. Only what provably was not sent is tried again.

@@ -63,7 +63,7 @@ func saying(tb testing.TB, all []emulator.Message, text string) emulator.Message
 func TestAQuestionAndItsAnswerAreSaidBelowTheCardAndShownOnIt(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{}).ID
 	card := space.awaitTitles("Approval needed")[0]
 	w.await(id, "notified", func(x approvals.Ticket) bool { return x.Version >= 2 })
@@ -98,7 +98,7 @@ func TestAQuestionThatHasItsAnswerIsSaidOnceWithIt(t *testing.T) {
 	id := w.submit(call{}).ID
 	w.ask(id, "bo", "Which customer?")
 	w.answer(id, "Number 42")
-	w.run(withSlack(client))
+	w.run(w.withSlack(client))
 	space.await("the answer", func(all []emulator.Message) bool {
 		return len(all) > 0 && strings.Contains(all[len(all)-1].Text, "has an answer") || len(all) == 1 && strings.Contains(all[0].Text, "Number 42")
 	})
@@ -112,7 +112,7 @@ func TestBrokenGlassIsAnnouncedAloudAlthoughTheTicketIsDecided(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t, withGlass), newWorkspace(t)
 	space.openLoud()
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{}).ID
 	card := space.awaitTitles("Approval needed")[0]
 	w.await(id, "notified", func(x approvals.Ticket) bool { return x.Version >= 2 })
@@ -146,7 +146,7 @@ func TestBrokenGlassIsAnnouncedWhereThereIsNoCardYet(t *testing.T) {
 	space.openLoud()
 	id := w.submit(call{}).ID
 	w.breakGlass(id, "Production is down")
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	w.awaitTold(id, approvals.Succeeded, approvals.CallbackDelivered)
 	w.settled()
 	all := space.awaitTitles("Glass broken by @chen")
@@ -157,7 +157,7 @@ func TestBrokenGlassIsAnnouncedWhereThereIsNoCardYet(t *testing.T) {
 func TestBrokenGlassIsAnnouncedInOneChannelWhereTheOtherIsMissing(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t, withGlass), newWorkspace(t) // no channel "loud"
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{}).ID
 	space.awaitTitles("Approval needed")
 	w.await(id, "notified", func(x approvals.Ticket) bool { return x.Version >= 2 })
@@ -172,7 +172,7 @@ func TestBrokenGlassIsAnnouncedWhenSlackIsBack(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t, withGlass), newWorkspace(t)
 	space.openLoud()
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{}).ID
 	space.awaitTitles("Approval needed")
 	w.await(id, "notified", func(x approvals.Ticket) bool { return x.Version >= 2 })
@@ -189,7 +189,7 @@ func TestBrokenGlassIsAnnouncedWhenSlackIsBack(t *testing.T) {
 func TestAnEscalationSaysWhyAndMentionsThoseItAsks(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{plan: func(p *approvals.Plan) {
 		p.Stages[0].Need = []approvals.ApproverSet{{From: []string{"ana", "bo"}, Approvals: 2}}
 		p.Stages[0].Escalate = []approvals.Tier{{After: time.Hour, To: []string{"chen"}, Mode: approvals.ModeAdd}}
@@ -207,7 +207,7 @@ func TestAnEscalationSaysWhyAndMentionsThoseItAsks(t *testing.T) {
 func TestAStallIsSaidToTheWholeChannel(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{plan: func(p *approvals.Plan) {
 		p.Stages[0].Need = []approvals.ApproverSet{{From: []string{"ana", "bo"}, Approvals: 2}}
 	}}).ID
@@ -229,7 +229,7 @@ func asksMore(s *shape) { s.need = "{from: [security], approvals: 2}" }
 func TestAStricterPolicyAsksAgainOnACardOfItsOwnAndSaysWhy(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{after: 1500 * time.Millisecond}).ID
 	first := space.awaitTitles("Approval needed")[0]
 	w.decide(id, "ana", approvals.Approve)
@@ -244,7 +244,7 @@ func TestAStricterPolicyAsksAgainOnACardOfItsOwnAndSaysWhy(t *testing.T) {
 	card := saying(t, all, "Approval needed")
 	require.Contains(t, card.Text, "the policy became stricter: asked again")
 	require.Empty(t, card.ThreadTS)
-	require.Len(t, card.Buttons, 3)
+	require.Len(t, card.Buttons, 4)
 	note := saying(t, all, "The approval of this request no longer counts: the policy has changed")
 	require.Equal(t, []any{first.TS, true}, []any{note.ThreadTS, note.Broadcast})
 	require.Contains(t, note.Text, "Stage 2 of 2 is asked")
@@ -258,7 +258,7 @@ func TestAStricterPolicyAsksAgainOnACardOfItsOwnAndSaysWhy(t *testing.T) {
 func TestAnApprovalThatNoLongerStandsIsSaidBelowItsCard(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{after: 1500 * time.Millisecond}).ID
 	first := space.awaitTitles("Approval needed")[0]
 	w.decide(id, "ana", approvals.Approve)

@@ -82,12 +82,15 @@ func TestUpstreamThatSaysNothingLeavesTheOutcomeUnknown(t *testing.T) {
 		approvals.EventExecuting, approvals.EventOutcomeUnknown, approvals.EventCallbackDelivered)
 }
 
-// settled waits until no job is left that could run now.
+// settled waits until no job is left that could run now, and nothing is owed to Slack by
+// whoever sends to it.
 func (w *world) settled() {
 	w.tb.Helper()
-	eventually(w.tb, "no job is left to run", func() bool {
-		return w.number(`SELECT count(*) FROM river_job WHERE state IN ('available', 'running', 'retryable')
-			OR (state = 'scheduled' AND scheduled_at < clock_timestamp() + interval '5 s')`) == 0
+	eventually(w.tb, "no job is left to run, and nothing to send", func() bool {
+		return w.number(`SELECT (SELECT count(*) FROM river_job WHERE state IN ('available', 'running', 'retryable')
+			OR (state = 'scheduled' AND scheduled_at < clock_timestamp() + interval '5 s'))
+			+ (SELECT count(*) FROM slack_state, slack_outbox o WHERE slack_state.name = 'sender' AND o.state IN ('queued', 'sending', 'unknown'))
+			+ (SELECT count(*) FROM slack_state, cards WHERE slack_state.name = 'sender' AND desired > shown AND ts <> '')`) == 0
 	})
 }
 

@@ -21,8 +21,9 @@ const (
 	settleFor = time.Minute
 )
 
-// PolicyChanged says that another configuration is in force, so that open tickets are
-// looked at without delay. Without it that is noticed at the next sweep.
+// PolicyChanged says that another configuration is in force, or that Slack says something
+// else of the people in it, so that open tickets are looked at without delay. Without it that
+// is noticed at the next sweep.
 func (r *Runner) PolicyChanged() {
 	select {
 	case r.changed <- struct{}{}:
@@ -80,7 +81,7 @@ func (r *Runner) reassessInTurn(ctx context.Context, p *pass) error {
 
 // begin starts over for another configuration, or when the hour has come.
 func (p *pass) begin(config *policy.Config, now time.Time) {
-	changed := p.config == nil || p.config.Digest != config.Digest
+	changed := p.config != config // what Slack says of people is in it too, and not in its digest
 	due := p.over && (reached(p.next, now.Add(p.skew)) || reached(p.settle, now))
 	p.config = config
 	if !changed && !due {
@@ -99,7 +100,7 @@ func reached(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
 // reassess is one turn.
 func (r *Runner) reassess(ctx context.Context, p *pass) error {
-	for turn := r.c.Now(); r.c.Now().Sub(turn) < reassessFor && r.c.Policy().Digest == p.config.Digest; {
+	for turn := r.c.Now(); r.c.Now().Sub(turn) < reassessFor && r.c.Policy() == p.config; {
 		page, err := r.c.Store.Open(ctx, p.after, openPage)
 		if err != nil {
 			return err

@@ -24,7 +24,7 @@ type workspace struct {
 
 func newWorkspace(tb testing.TB) workspace {
 	tb.Helper()
-	people := []string{"U0ANA", "U0BO", "U0CHEN", "U0DORA"}
+	people := []string{"U0ANA", "U0BO", "U0CHEN", "U0DORA", "U0FAY", "U0GIL", "U0HAL"}
 	c := emulator.Config{Workspace: emulator.Workspace{Channels: []emulator.Channel{
 		{ID: "C0APPROVALS", Name: "approvals", Members: append([]string{"U0BOT"}, people...)},
 	}}}
@@ -80,7 +80,7 @@ func (s workspace) awaitTitles(titles ...string) []emulator.Message {
 func TestCardIsPostedAndFollowsTheTicketToItsEnd(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{}).ID
 	card := space.awaitTitles("Approval needed")[0]
 	require.NotEmpty(t, card.Buttons)
@@ -103,7 +103,7 @@ func TestCardIsPostedAndFollowsTheTicketToItsEnd(t *testing.T) {
 func TestEveryStageHasACardOfItsOwn(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{plan: twoStages}).ID
 	space.awaitTitles("stage 1 of 2")
 	w.decide(id, "ana", approvals.Approve)
@@ -118,7 +118,7 @@ func twoStages(p *approvals.Plan) { p.Stages = append(p.Stages[:1:1], p.Stages[0
 func TestRemindersAndEscalationsAreSaidBelowTheCard(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{plan: func(p *approvals.Plan) {
 		p.Stages[0].RemindEvery = 2 * time.Second
 		p.Stages[0].Escalate = []approvals.Tier{{After: 3 * time.Second, To: []string{"chen"}, Mode: approvals.ModeAdd}}
@@ -143,7 +143,7 @@ func TestRemindersAndEscalationsAreSaidBelowTheCard(t *testing.T) {
 func TestSecondNotificationPostsNoSecondCard(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{}).ID
 	space.awaitTitles("Approval needed")
 	w.await(id, "notified", func(x approvals.Ticket) bool { return x.Version == 2 })
@@ -158,7 +158,7 @@ func TestNobodyIsAskedAboutWhatIsDecided(t *testing.T) {
 	w, space := setup(t), newWorkspace(t)
 	id := w.submit(call{}).ID
 	w.decide(id, "bo", approvals.Deny)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	w.awaitTold(id, approvals.Denied, approvals.CallbackDelivered)
 	w.settled()
 	require.Empty(t, messages(space.Snapshot()))
@@ -167,13 +167,13 @@ func TestNobodyIsAskedAboutWhatIsDecided(t *testing.T) {
 func TestCardThatWasPostedByATryThatDiedIsBroughtUpToDate(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{}).ID
 	space.awaitTitles("Approval needed")
 	w.settled()
 	before := messages(space.Snapshot())[0].Revision
 	w.sql(`UPDATE cards SET shown = 0 WHERE ticket_id = $1`, id) // as if it had died before it could look again
-	w.enqueue(approvals.Notify{TicketID: id, Seq: 1})
+	w.enqueue(approvals.UpdateCard{TicketID: id})
 	space.await("another revision", func(all []emulator.Message) bool { return all[0].Revision > before })
 	require.Len(t, messages(space.Snapshot()), 1)
 }
@@ -181,7 +181,7 @@ func TestCardThatWasPostedByATryThatDiedIsBroughtUpToDate(t *testing.T) {
 func TestOfTwoUpdatesThatCrossTheNewerOneIsShownInTheEnd(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{plan: twoStages, quiet: true}).ID
 	space.awaitTitles("stage 1 of 2")
 	w.settled()
@@ -197,10 +197,10 @@ func TestOfTwoUpdatesThatCrossTheNewerOneIsShownInTheEnd(t *testing.T) {
 	require.Contains(t, messages(space.Snapshot())[0].Text, "Denied", "the older update came last and must not stay")
 }
 
-func TestCardThatCannotBeUpdatedKeepsNoOtherFromIt(t *testing.T) {
+func TestCardThatCannotBeUpdatedKeepsNoOtherFromItAndHasItsEndSaidBelow(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{plan: twoStages, quiet: true}).ID
 	space.awaitTitles("stage 1 of 2")
 	w.decide(id, "ana", approvals.Approve)
@@ -208,18 +208,28 @@ func TestCardThatCannotBeUpdatedKeepsNoOtherFromIt(t *testing.T) {
 	w.settled()
 	space.AddFault(emulator.Fault{Method: "chat.update", Kind: emulator.ErrorReply, Error: "message_not_found"})
 	w.decide(id, "bo", approvals.Deny)
-	space.awaitTitles("Stage 1", "Denied")
+	all := space.await("the end on one card, and below the other", func(all []emulator.Message) bool {
+		return len(all) == 3 && strings.Contains(all[2].Text, "Denied") &&
+			strings.Contains(all[0].Text, "Denied") != strings.Contains(all[1].Text, "Denied")
+	})
+	stuck := all[0]
+	if strings.Contains(stuck.Text, "Denied") {
+		stuck = all[1]
+	}
+	require.Equal(t, stuck.TS, all[2].ThreadTS)
+	require.Empty(t, all[2].Buttons)
 	w.settled()
+	require.Len(t, messages(space.Snapshot()), 3, "and once")
 }
 
 func TestCardIsPostedWhenSlackIsBack(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
 	space.SetOutage(true)
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{}).ID
 	eventually(t, "the first try fails", func() bool {
-		return w.number(`SELECT count(*) FROM river_job WHERE kind = 'notify' AND state IN ('retryable', 'available') AND attempt >= 1`) == 1
+		return w.number(`SELECT count(*) FROM slack_outbox WHERE attempts > 0 AND state IN ('queued', 'unknown')`) == 1
 	})
 	space.SetOutage(false)
 	space.awaitTitles("Approval needed")
@@ -228,12 +238,13 @@ func TestCardIsPostedWhenSlackIsBack(t *testing.T) {
 	w.requireWhole(id)
 }
 
-func TestCardThatSlackRefusedIsPostedWhenTheTicketIsNextSpokenOf(t *testing.T) {
+func TestCardThatSlackTakesNowhereIsPostedWhenTheTicketIsNextSpokenOf(t *testing.T) {
 	t.Parallel()
 	w, space := setup(t), newWorkspace(t)
-	space.AddFault(emulator.Fault{Method: "chat.postMessage", Kind: emulator.ErrorReply, Error: "not_in_channel"})
-	w.run(withSlack(space.client()))
-	id := w.submit(call{plan: func(p *approvals.Plan) { p.Stages[0].RemindEvery = time.Second }}).ID
+	// Neither in the channel nor to ana, bo and chen.
+	space.AddFault(emulator.Fault{Method: "chat.postMessage", Kind: emulator.ErrorReply, Error: "not_in_channel", Times: 4})
+	w.run(w.withSlack(space.client()))
+	id := w.submit(call{plan: func(p *approvals.Plan) { p.Stages[0].RemindEvery = 2 * time.Second }}).ID
 	all := space.await("the card", func(all []emulator.Message) bool { return len(all) > 0 })
 	require.Contains(t, all[0].Text, "Approval needed")
 	require.Empty(t, all[0].ThreadTS)
@@ -248,11 +259,11 @@ func TestSlackThatAsksToWaitIsWaitedForAndItsCardsActOnOneTicket(t *testing.T) {
 	w, space := setup(t), newWorkspace(t)
 	space.AddFault(emulator.Fault{Method: "chat.postMessage", Kind: emulator.RateLimited, RetryAfter: 1})
 	space.AddFault(emulator.Fault{Method: "chat.postMessage", Kind: emulator.CommitThenDrop})
-	w.run(withSlack(space.client()))
+	w.run(w.withSlack(space.client()))
 	id := w.submit(call{}).ID
-	// The post whose answer was lost is made again: two copies with one handle.
+	// The post whose answer was lost cannot be looked for without the scope to read messages,
+	// and a card whose place is not known could not be kept up to date: it is made again.
 	all := space.awaitTitles("Approval needed", "Approval needed")
-	require.Equal(t, all[0].ClientMsgID, all[1].ClientMsgID)
 	first, second := all[0].Buttons[0], all[1].Buttons[0]
 	require.Equal(t, first.Value, second.Value, "both copies carry the same handle")
 	w.await(id, "notified once", func(approvals.Ticket) bool { return count(w.events(id), approvals.EventNotified) == 1 })

@@ -18,7 +18,7 @@ const (
 	// sweepTimeout bounds one sweep, forgetTimeout one deletion of what is old.
 	sweepTimeout  = time.Minute
 	forgetTimeout = 5 * time.Minute
-	replayKept    = 24 * time.Hour
+	replayKept    = 26 * time.Hour // Slack may send an event again for a day, and an hour later
 	keysKept      = 24 * time.Hour
 	forgetEvery   = 10 * time.Minute
 )

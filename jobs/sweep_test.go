@@ -207,7 +207,7 @@ func TestRunningJobsOfDeadWorkersAreGivenToOthers(t *testing.T) {
 		WHERE kind IN ('notify', 'execute', 'deliver')`, []string{"worker_before", deadWorker})
 	require.Equal(t, int64(3), taken)
 	// The graces are long: only the rescue can do it.
-	w.run(shortLease, withSlack(space.client()), func(c *jobs.Config) { c.SweepEvery = 100 * time.Millisecond })
+	w.run(shortLease, w.withSlack(space.client()), func(c *jobs.Config) { c.SweepEvery = 100 * time.Millisecond })
 	space.awaitTitles("Approval needed")
 	w.awaitTold(allowed, approvals.Succeeded, approvals.CallbackDelivered)
 	w.awaitTold(denied, approvals.Denied, approvals.CallbackDelivered)

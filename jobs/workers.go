@@ -19,7 +19,6 @@ import (
 	"countersign/db"
 	"countersign/egress"
 	"countersign/policy"
-	"countersign/slack"
 )
 
 const (
@@ -43,15 +42,19 @@ type Config struct {
 	Store *db.Store
 	// Outbox inserts the jobs a sweep finds missing. Required.
 	Outbox *Outbox
-	// Policy is the configuration in force. Required.
+	// Policy is the configuration in force, with what is known of Slack's people. It must
+	// return the same pointer until that is another. Required.
 	Policy func() *policy.Config
+	// Fresh makes sure, before a ticket is claimed, that Policy knows who is who and who
+	// belongs where as it is now, or says that this cannot be found out: then the ticket stays
+	// as it is and the question is asked again, until its time to execute is over. Nil: Policy
+	// always knows.
+	Fresh func(ctx context.Context, t approvals.Ticket) error
 	// Executor makes upstream calls, Deliverer callbacks. Required.
 	Executor  *egress.Executor
 	Deliverer *egress.Deliverer
-	// Slack shows cards. Nil: nobody is notified.
-	Slack *slack.Client
-	// PublicURL is where links on cards lead.
-	PublicURL string
+	// Notifier tells people about tickets. Nil: nobody is notified.
+	Notifier Notifier
 	// Schedule is the waits between the attempts of a delivery; nil means the default of
 	// Standard Webhooks.
 	Schedule []time.Duration
@@ -82,6 +85,7 @@ type Runner struct {
 	river   *river.Client[pgx.Tx]
 	log     *slog.Logger
 	busy    busy
+	waiting waiting
 	pulse   pulse
 	changed chan struct{} // another policy is in force
 	stop    context.CancelFunc

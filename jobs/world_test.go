@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"countersign/approvals"
@@ -23,6 +25,7 @@ import (
 	"countersign/db/dbtest"
 	"countersign/egress"
 	"countersign/jobs"
+	"countersign/notify"
 	"countersign/policy"
 	"countersign/slack"
 )
@@ -47,6 +50,7 @@ type shape struct {
 	headers            string // the upstream's request_headers; "" for the default
 	need               string // of the rule that asks; "" for one of group security
 	more, stage        string // a further field of that rule, and of its stage
+	slack              string // further fields of Slack
 	ana, bo            string // further fields of people
 	denied             bool   // nothing goes through any more
 	asked              bool   // nothing is allowed outright any more
@@ -74,7 +78,7 @@ func (s shape) yaml() string {
 	}
 	name := or(s.name, "billing")
 	return fmt.Sprintf(`
-slack: {bot_token: "env:BOT", signing_secrets: ["env:SIGNING"], team_ids: [T0EMULATOR], app_id: A0EMULATOR, channel: "#approvals"}
+slack: {bot_token: "env:BOT", signing_secrets: ["env:SIGNING"], team_ids: [T0EMULATOR], app_id: A0EMULATOR, channel: "#approvals"%[17]s}
 egress: {callbacks: {allow_loopback: true, allow_http: true}}
 callers:
   - {name: %[1]s, key_sha256: %[2]s, owners: [dora], upstreams: [%[3]s], callbacks: {origins: ["%[4]s"], secret: "env:CALLBACK"}}
@@ -97,7 +101,7 @@ rules:%[11]s
     stages: [{name: security, need: [%[15]s]%[16]s}]
 `, or(s.caller, callerName), strings.Repeat("ab", 32), name, origin, or(s.members, "ana, bo, chen"), s.upstream,
 		max(s.timeout, 100*time.Millisecond).Milliseconds(), s.idempotent, or(s.credential, "env:BILLING_TOKEN"), headers, s.first(name),
-		s.ana, s.bo, more, or(s.need, "{from: [security], approvals: 1}"), s.stage)
+		s.ana, s.bo, more, or(s.need, "{from: [security], approvals: 1}"), s.stage, s.slack)
 }
 
 // first is the rule before all others.
@@ -186,7 +190,7 @@ func (w *world) runnerConfig() jobs.Config {
 	w.tb.Cleanup(deliverer.Close)
 	return jobs.Config{
 		Pool: w.pool, Store: w.store, Outbox: w.outbox, Policy: w.config.Load, Executor: executor, Deliverer: deliverer,
-		PublicURL: "https://countersign.example.com", Now: wallClock, Logger: quiet(),
+		Now: wallClock, Logger: quiet(),
 		Schedule: []time.Duration{0, 100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond},
 	}
 }
@@ -227,6 +231,7 @@ type call struct {
 	header approvals.Header
 	plan   func(*approvals.Plan)
 	after  time.Duration // not before that much later; 0: at once
+	behalf string        // whom it is made for
 }
 
 func (w *world) request(c call) db.SubmitRequest {
@@ -237,7 +242,7 @@ func (w *world) request(c call) db.SubmitRequest {
 	caller, ok := config.Caller(callerName)
 	require.True(w.tb, ok)
 	s := approvals.Submission{
-		ID: approvals.TicketID(id), Caller: callerName, Justification: "for the test",
+		ID: approvals.TicketID(id), Caller: callerName, OnBehalfOf: c.behalf, Justification: "for the test",
 		Call: approvals.Call{Upstream: or(w.shape.name, "billing"), Method: or(c.method, "DELETE"), Path: "/customers/42", Body: []byte(c.body)},
 	}
 	if c.header.Name != "" {
@@ -250,7 +255,7 @@ func (w *world) request(c call) db.SubmitRequest {
 	if c.after > 0 {
 		s.NotBefore = now.Add(c.after)
 	}
-	plan := config.Plan(caller, "", s.Call, now)
+	plan := config.Plan(caller, c.behalf, s.Call, now)
 	if c.plan != nil {
 		c.plan(&plan)
 	}
@@ -438,8 +443,48 @@ func receive[T any](tb testing.TB, what string, ch <-chan T) (got T) {
 	return got
 }
 
-func withSlack(client *slack.Client) func(*jobs.Config) {
-	return func(c *jobs.Config) { c.Slack = client }
+// withSlack has a runner tell people in Slack: through a planner and a sender of its own,
+// which ends with the test.
+func (w *world) withSlack(client *slack.Client, change ...func(*notify.PlannerConfig)) func(*jobs.Config) {
+	return func(c *jobs.Config) {
+		w.tb.Helper()
+		notifier, run, err := inSlack(client, c.Store, w.config.Load, change...)
+		require.NoError(w.tb, err)
+		c.Notifier = notifier
+		ctx, cancel := context.WithCancel(context.WithoutCancel(w.tb.Context()))
+		var running sync.WaitGroup
+		running.Go(func() { assert.NoError(w.tb, run(ctx)) })
+		w.tb.Cleanup(func() {
+			cancel()
+			running.Wait()
+		})
+	}
+}
+
+// inSlack makes what tells people in Slack.
+func inSlack(client *slack.Client, store *db.Store, config func() *policy.Config, change ...func(*notify.PlannerConfig)) (_ jobs.Notifier, run func(context.Context) error, err error) {
+	var sender *notify.Sender
+	c := notify.PlannerConfig{
+		Store: store, Policy: config, FingerprintKey: []byte("of the tests"), PublicURL: "https://countersign.example.com",
+		Wake: func() { sender.Wake() }, Now: wallClock, Logger: quiet(),
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	planner, err := notify.NewPlanner(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	sender, err = notify.NewSender(notify.SenderConfig{
+		Store: store, Client: client, Content: planner, Limits: notify.Limits{Off: true}, Now: wallClock, Logger: quiet(),
+		Lease: 3 * time.Second, Settle: time.Second, Pause: 300 * time.Millisecond,
+	})
+	return planner, sender.Run, err
+}
+
+// logging has a planner write somewhere.
+func logging(h slog.Handler) func(*notify.PlannerConfig) {
+	return func(c *notify.PlannerConfig) { c.Logger = slog.New(h) }
 }
 
 // sweeping makes a runner find at once what is left behind.

@@ -21,6 +21,8 @@ type Config struct {
 	// Cancels, Leaves and Reloads are how many times the caller cancels, ana leaves and the
 	// policy becomes stricter: 0 or 1.
 	Cancels, Leaves, Reloads int
+	// Views says that ana may read the whole call before it is final.
+	Views bool
 	// Mutant is the mistake that is made; nil: none.
 	Mutant *Mutant
 }

@@ -74,6 +74,13 @@ func decide(t approvals.Ticket, who string, v approvals.Verdict, s scene) (appro
 	}, s.dir, s.now)
 }
 
+// view is ana being shown the whole call.
+func view(t approvals.Ticket, s scene) (approvals.Transition, error) {
+	return t.View(approvals.Actor{Kind: approvals.ActorPerson, Name: "ana"}, approvals.Viewing{
+		Person: "ana", Digest: t.Digest, Pages: 1,
+	}, s.dir, s.now)
+}
+
 func outcome(p place) approvals.Outcome {
 	switch p { //nolint:exhaustive // only these three are outcomes
 	case answered:

@@ -20,6 +20,17 @@ func bounds() model.Config {
 	return model.Config{Ticks: 6, Claims: 2, Faults: 1, Cancels: 1}
 }
 
+func TestReadingTheCallChangesNothingElse(t *testing.T) {
+	t.Parallel()
+	c := model.Config{Ticks: 6, Claims: 2, Leaves: 1, Views: true}
+	r := explore(t, c)
+	require.Empty(t, r.Wrong, "after:\n%s", strings.Join(r.Trace, "\n"))
+	c.Views = false
+	for end, n := range explore(t, c).Ends {
+		require.Equal(t, 2*n, r.Ends[end], "%s: every end once read and once not, and no other", end)
+	}
+}
+
 func explore(t *testing.T, c model.Config) model.Report {
 	t.Helper()
 	began := time.Now() //nolint:forbidigo // how long it took is told

@@ -245,6 +245,9 @@ func (e *explorer) people(w world) {
 		}
 	}
 	e.vote(w, "bo", approvals.Deny)
+	if e.machine.config.Views {
+		e.after("ana reads all of it", w, e.advance(w, "view", "ana", 0, view), false)
+	}
 	if e.machine.lost {
 		e.lose(w)
 	}

@@ -15,18 +15,20 @@ var start = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
 func at(clock int8) time.Time { return start.Add(time.Duration(clock) * tick) }
 
-// people: ana and bo are the team, fay is on call. Once ana is gone she counts no more.
+// people: ana and bo are the team, a user group in Slack, fay is on call. Once ana is gone
+// her account there is deactivated, and she counts no more.
 func people(gone bool) approvals.Directory {
 	dir := approvals.Directory{
 		People: map[string]approvals.Person{},
 		Groups: map[string][]string{"team": {"ana", "bo"}, "oncall": {"fay"}},
 		Owners: map[string][]string{"bot": {"dee"}},
+		Live:   map[string]string{"team": "S0TEAM"},
 	}
 	for _, name := range []string{"ana", "bo", "dee", "fay"} {
 		dir.People[name] = approvals.Person{Name: name}
 	}
 	if gone {
-		delete(dir.People, "ana")
+		dir.Inactive = map[string]string{"ana": "this Slack account is deactivated"}
 	}
 	return dir
 }
@@ -78,7 +80,7 @@ func essence(t approvals.Ticket) string {
 			fmt.Fprintf(&b, " %d", when.Sub(start)/tick)
 		}
 	}
-	fmt.Fprintf(&b, " %d %d %d", t.Plan.Round, t.Plan.Reopened, len(t.Plan.Stages))
+	fmt.Fprintf(&b, " %d %d %d %d", t.Plan.Round, t.Plan.Reopened, len(t.Plan.Stages), len(t.Viewers))
 	for _, d := range t.Decisions {
 		fmt.Fprintf(&b, " %s:%s:%d", d.Person, d.Verdict, d.Stage)
 	}

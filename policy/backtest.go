@@ -60,6 +60,11 @@ type BacktestReport struct {
 	Impossible []Impossible `json:"impossible"`
 	// Unreached are the rules of the candidate that no call met.
 	Unreached []string `json:"unreached_rules"`
+	// Unknown are the groups of the candidate of which nobody knows who is in them: Slack
+	// user groups. Unjudged is how many calls would ask them; whether people could approve
+	// those, and what that would ask of whom, is not judged.
+	Unknown  []string `json:"unknown_groups,omitempty"`
+	Unjudged int      `json:"unjudged,omitempty"`
 }
 
 // Demand is what a policy says of a call.
@@ -145,6 +150,13 @@ func (b *Backtest) Add(r Recorded) {
 	}
 	b.count(r)
 	b.reached[after.Rule] = true
+	if unknown := b.candidate.unknown(after); len(unknown) > 0 {
+		b.report.Unjudged++
+		b.report.Unknown = slices.Compact(slices.Sorted(slices.Values(append(b.report.Unknown, unknown...))))
+		b.compare(r, before, after, demand{})
+		b.load(r, demand{})
+		return
+	}
 	d := b.demand(r, after)
 	b.compare(r, before, after, d)
 	b.votes(r, after, d)
@@ -258,15 +270,17 @@ func sortedSets(sets []approvals.ApproverSet) []approvals.ApproverSet {
 // samePeople reports whether the names in two plans stand for the same people. Of a
 // recorded plan that is in its roster; one that has none is taken to agree.
 func (b *Backtest) samePeople(before, after approvals.Plan) bool {
-	was := before.Roster
+	was, live := before.Roster, before.Live
 	if b.current != nil {
-		was = b.current.rosterOf(before)
+		was, live = b.current.rosterOf(before), b.current.directory.Live
 	}
-	if was == nil {
+	if was == nil && live == nil {
 		return true
 	}
 	for name, members := range b.candidate.rosterOf(after) {
-		if then, ok := was[name]; ok && !slices.Equal(then, members) {
+		then, listed := was[name]
+		group, is := live[name]
+		if now := b.candidate.directory.Live[name]; (listed || is) && group != now || group == "" && listed && !slices.Equal(then, members) {
 			return false
 		}
 	}

@@ -127,6 +127,9 @@ func (d *decoder) checkGroups() {
 		for _, m := range g.members {
 			d.isPerson(m, people, "members are people: a group cannot hold another")
 		}
+		if g.live.text != "" && !d.draft.slack.present {
+			d.problem(g.live.at, `add the section "slack"`, "who is in a Slack user group cannot be asked without Slack")
+		}
 	}
 }
 
@@ -236,7 +239,7 @@ func (d *decoder) needSection(section, why string) {
 func (d *decoder) checkRules() {
 	rules := registry{}
 	upstreams, callers := d.upstreamNames(), d.callerNames()
-	approvers, hours := d.approverNames(), d.groupHours()
+	approvers, hours, told := d.approverNames(), d.groupHours(), d.reachable()
 	for i := range d.draft.rules {
 		r, before := &d.draft.rules[i], len(d.problems)
 		d.add(rules, "the rule", r.name)
@@ -250,6 +253,7 @@ func (d *decoder) checkRules() {
 		}
 		for _, s := range r.stages {
 			d.checkStage(s, approvers, hours)
+			d.checkDirect(s, approvers, told)
 		}
 		for _, w := range r.glass {
 			d.known("person or group", w, approvers)
@@ -292,8 +296,33 @@ func (d *decoder) checkStage(s stageDraft, approvers []string, hours map[string]
 		}
 	}
 	d.checkHours(s, hours)
-	slack := d.draft.slack
-	if slack.present && slack.channel.at.src == nil && s.channel.at.src == nil {
-		d.problem(s.at, "set notify.channel, or slack.channel for all", "the stage has no channel to ask in")
+}
+
+// reachable are the names behind which there is, or may be, somebody to whom a direct
+// message can be sent.
+func (d *decoder) reachable() map[string]bool {
+	out := make(map[string]bool)
+	for _, p := range d.draft.people {
+		out[p.name.text] = len(p.slack) > 0 || d.draft.slack.MatchEmail && len(p.email) > 0
 	}
+	for _, g := range d.draft.groups {
+		out[g.name.text] = g.live.text != "" || slices.ContainsFunc(g.members, func(w word) bool { return out[w.text] })
+	}
+	return out
+}
+
+// checkDirect reports a stage that can be asked neither in a channel nor directly.
+func (d *decoder) checkDirect(s stageDraft, approvers []string, told map[string]bool) {
+	slack := d.draft.slack
+	if !slack.present || slack.channel.at.src != nil || s.channel.at.src != nil || s.fallback.text != "" || slack.fallback.text != "" {
+		return
+	}
+	for _, set := range s.need {
+		for _, w := range set.from {
+			if told[w.text] || !slices.Contains(approvers, w.text) {
+				return
+			}
+		}
+	}
+	d.problem(s.at, "set notify.channel, or slack.channel for all", "the stage has no channel to ask in, and nobody it asks has a Slack id")
 }

@@ -30,6 +30,9 @@ type Config struct {
 	// Operators are the people and groups who may resolve what is in doubt.
 	Operators []string
 
+	base        *Config         // as written, nil: this one is
+	told        map[string]bool // the user groups, by id, of which it is known who is in them
+	facts       Facts           // what it was completed with
 	directory   approvals.Directory
 	logins      []Login
 	hours       map[string]*Hours // by group
@@ -68,15 +71,41 @@ type Database struct {
 // Slack says which workspace and app the approvers are asked through.
 type Slack struct {
 	BotToken Secret
-	// SigningSecrets are one, or two while Slack's is being rotated.
+	// SigningSecrets are one, or two while Slack's is being rotated. None with Mode socket.
 	SigningSecrets []Secret
 	// APIURL ends in a slash. Default https://slack.com/api/.
 	APIURL string
-	// TeamIDs and AppID are the workspaces and the app that clicks are accepted from.
-	TeamIDs []string
-	AppID   string
-	// Channel is where cards go when the stage names no channel. "": every stage does.
-	Channel string
+	// TeamIDs and AppID are the workspaces and the app that clicks are accepted from,
+	// EnterpriseIDs the organisations of Enterprise Grid all of whose workspaces are.
+	TeamIDs       []string
+	EnterpriseIDs []string
+	AppID         string
+	// Channel is where cards go when the stage names no channel. "": to the people whom the
+	// stage asks, directly. FallbackChannel is where they go when they cannot be posted there,
+	// "" for nowhere.
+	Channel         string
+	FallbackChannel string
+	// Mode is how Slack reaches Countersign: "http", the default, or "socket". AppToken opens
+	// the sockets, and is there exactly with "socket".
+	Mode     string
+	AppToken Secret
+	// ClientID, ClientSecret and RefreshToken renew a bot token that expires. All three, or
+	// none: it does not.
+	ClientID     string
+	ClientSecret Secret
+	RefreshToken Secret
+	// MatchEmail says that people without a Slack id are known by a confirmed address in one
+	// of EmailDomains, which are in lower case. Default false.
+	MatchEmail   bool
+	EmailDomains []string
+	// AllowExternal lets cards go to channels that other organisations are in. Default false.
+	AllowExternal bool
+	// TellRequesters says what people for whom calls are made are sent: "outcomes", the
+	// default, and questions; "questions" only; or "none".
+	TellRequesters string
+	// ResponseHosts may be in the addresses that Slack gives for answers, besides
+	// hooks.slack.com and the host of APIURL.
+	ResponseHosts []string
 }
 
 // Configured reports whether there is anything to talk to Slack with.
@@ -97,10 +126,12 @@ type Caller struct {
 	CallbackSecrets []Secret
 }
 
-// Group is a named set of people.
+// Group is a named set of people: Members, or whoever is in a Slack user group.
 type Group struct {
 	Name    string
 	Members []string
+	// SlackUsergroup is the id of the user group, "" where there are Members.
+	SlackUsergroup string `json:",omitempty"`
 	// Hours are when they are at work; nil for always.
 	Hours *Hours
 }
@@ -181,7 +212,7 @@ type Rule struct {
 	// ExecuteWithin bounds the time between approval and call. Default 15 m; 1 s to 24 h.
 	ExecuteWithin time.Duration
 	// Stages are there exactly with [approvals.ActionApprove]. A Channel of "" stands for
-	// the one of [Slack].
+	// the one of [Slack], and so does a Fallback.
 	Stages []approvals.Stage
 	// Distinct says how often one person counts. Default once a ticket.
 	Distinct approvals.Distinct
@@ -189,6 +220,8 @@ type Rule struct {
 	OnStale approvals.OnStale
 	// BreakGlass names who may bypass the stages; nil for nobody.
 	BreakGlass *approvals.BreakGlass
+	// Confirm is how deliberate an approval in Slack has to be. Default: the button asks back.
+	Confirm approvals.Confirm `json:",omitempty"`
 }
 
 // Match says which calls a rule is about. Each empty field matches everything.

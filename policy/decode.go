@@ -98,11 +98,6 @@ func (d *decoder) key(entry *ast.MappingValueNode) (string, pos, bool) {
 	return text.Value, at, true
 }
 
-// later are fields that are known but not supported.
-var later = map[string]string{
-	"slack_usergroup": "Slack user groups (slack_usergroup) are not supported yet",
-}
-
 func (d *decoder) value(key string, at pos, n ast.Node, what string, known fields) {
 	decode, ok := known[key]
 	switch {
@@ -111,8 +106,6 @@ func (d *decoder) value(key string, at pos, n ast.Node, what string, known field
 	case ok:
 		d.label = key
 		decode(n)
-	case later[key] != "":
-		d.problem(at, "", "%s", later[key])
 	default:
 		d.problem(at, didYouMean(key, names(known)), "unknown field %q in %s", shorten(key), what)
 	}

@@ -87,19 +87,41 @@ type canonicalSlack struct {
 	APIURL         string
 	TeamIDs        []string
 	AppID, Channel string
+	// What came later is left out where it is not written, so that the digest of a file
+	// stays what it was.
+	EnterpriseIDs         []string `json:",omitempty"`
+	FallbackChannel       string   `json:",omitempty"`
+	AppToken, ClientID    string   `json:",omitempty"`
+	ClientSecret, Refresh string   `json:",omitempty"`
+	EmailDomains          []string `json:",omitempty"` // none: addresses are not matched
+	AllowExternal         bool     `json:",omitempty"`
+	TellRequesters        string   `json:",omitempty"`
+	ResponseHosts         []string `json:",omitempty"`
+}
+
+// canonical leaves the mode out: it is socket exactly with an app token.
+func (s Slack) canonical() canonicalSlack {
+	out := canonicalSlack{
+		BotToken: s.BotToken.ref, SigningSecrets: refs(s.SigningSecrets), APIURL: s.APIURL,
+		TeamIDs: sorted(s.TeamIDs), AppID: s.AppID, Channel: s.Channel, EnterpriseIDs: sorted(s.EnterpriseIDs),
+		FallbackChannel: s.FallbackChannel, AppToken: s.AppToken.ref, ClientID: s.ClientID, ClientSecret: s.ClientSecret.ref,
+		Refresh: s.RefreshToken.ref, EmailDomains: sorted(s.EmailDomains), AllowExternal: s.AllowExternal,
+		TellRequesters: s.TellRequesters, ResponseHosts: sorted(s.ResponseHosts),
+	}
+	if out.TellRequesters == tellOutcomes {
+		out.TellRequesters = ""
+	}
+	return out
 }
 
 func (c *Config) digest() string {
 	out := canonicalConfig{
 		People: c.canonicalPeople(), Rules: c.Rules, Egress: c.Egress, Logins: slices.Clone(c.logins), Operators: sorted(c.Operators),
-		Slack: canonicalSlack{
-			BotToken: c.Slack.BotToken.ref, SigningSecrets: refs(c.Slack.SigningSecrets), APIURL: c.Slack.APIURL,
-			TeamIDs: sorted(c.Slack.TeamIDs), AppID: c.Slack.AppID, Channel: c.Slack.Channel,
-		},
+		Slack: c.Slack.canonical(),
 	}
 	slices.SortFunc(out.Logins, func(a, b Login) int { return cmp.Compare(a.Issuer, b.Issuer) })
 	for _, g := range c.Groups {
-		out.Groups = append(out.Groups, Group{Name: g.Name, Members: sorted(g.Members), Hours: g.Hours})
+		out.Groups = append(out.Groups, Group{Name: g.Name, Members: sorted(g.Members), SlackUsergroup: g.SlackUsergroup, Hours: g.Hours})
 	}
 	slices.SortFunc(out.Groups, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
 	for _, caller := range c.Callers {

@@ -92,6 +92,9 @@ func TestTheDigestChangesWithEverythingThatMattersToADecision(t *testing.T) {
 	whole := func(text string) map[string]string {
 		return map[string]string{"rules": rule("stages: [{name: one, need: [{from: [security], approvals: 1}]}], " + text)}
 	}
+	live := func(id string) map[string]string {
+		return map[string]string{"slack": slack("app_id: A0, channel: C0X"), "groups": "groups:\n  - {name: security, slack_usergroup: " + id + "}\n"}
+	}
 	seen := map[string]map[string]string{}
 	for _, replace := range []map[string]string{
 		{},
@@ -108,6 +111,22 @@ func TestTheDigestChangesWithEverythingThatMattersToADecision(t *testing.T) {
 		person(`login: {issuer: "https://id.vendor.example/", subject: x}`),
 		group(berlin), group(berlin + ", days: [mon]"), group(berlin + ", holidays: [2026-12-25]"), group(`timezone: UTC, from: "09:00", to: "17:00"`),
 		group(`timezone: UTC, from: "09:00", to: "18:00"`), group(`timezone: UTC, from: "08:00", to: "18:00"`),
+		whole("confirm: none"), whole("confirm: modal"), whole("confirm: code"),
+		ask("notify: {channel: C0X}"), ask("notify: {channel: C0X, direct: true}"), ask("notify: {direct: true}"),
+		ask("notify: {channel: C0X, fallback: C0Y}"), ask("notify: {fallback: C0Y}"),
+		live("S0A"), live("S0B"),
+		{"slack": slack("app_id: A0")},
+		{"slack": slack("app_id: A0, channel: C0X, enterprise_ids: [E0]")},
+		{"slack": slack("app_id: A0, channel: C0X, fallback_channel: C0Y")},
+		{"slack": slack("app_id: A0, channel: C0X, allow_external: true")},
+		{"slack": slack("app_id: A0, channel: C0X, mode: socket, app_token: env:SLACK_APP_TOKEN")},
+		{"slack": slack("app_id: A0, channel: C0X, client_id: \"1\", client_secret: env:SLACK_CLIENT_SECRET, refresh_token: env:SLACK_REFRESH_TOKEN")},
+		{"slack": slack("app_id: A0, channel: C0X, client_id: \"2\", client_secret: env:SLACK_CLIENT_SECRET, refresh_token: env:SLACK_REFRESH_TOKEN")},
+		{"slack": slack("app_id: A0, channel: C0X, match_email: true, email_domains: [example.com]")},
+		{"slack": slack("app_id: A0, channel: C0X, match_email: true, email_domains: [example.org]")},
+		{"slack": slack("app_id: A0, channel: C0X, tell_requesters: none")},
+		{"slack": slack("app_id: A0, channel: C0X, tell_requesters: questions")},
+		{"slack": slack("app_id: A0, channel: C0X, response_hosts: [hooks.slack-gov.com]")},
 		{"operators": "operators: [bo]\n"},
 		{"operators": "operators: [security]\n"},
 		{"logins": "logins: [{issuer: \"https://a.example.com\", audience: one}]\n"},
@@ -122,6 +141,8 @@ func TestTheDigestChangesWithEverythingThatMattersToADecision(t *testing.T) {
 		{ask("denials: 1"), ask("comment: deny, denials: 1")},
 		{ask("remind: {every: 1h}"), ask("remind: {every: 1h, backoff: 1}")},
 		{whole("distinct: ticket"), whole("on_stale: reopen")},
+		{whole("distinct: ticket"), whole("confirm: dialog")},
+		{{"slack": slack("app_id: A0")}, {"slack": slack("app_id: A0, mode: http, tell_requesters: outcomes, allow_external: false")}},
 		{person("away: {until: 2026-12-24}"), person("away: {until: \"2026-12-24T01:00:00+01:00\"}")},
 		{{"operators": "operators: [bo, ana]\n"}, {"operators": "operators: [ana, bo]\n"}},
 		{group(berlin + ", days: [mon, tue]"), group(berlin + ", days: [tue, mon]")},

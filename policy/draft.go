@@ -37,6 +37,13 @@ type slackDraft struct {
 	app     word
 	channel word
 	teams   []word
+
+	enterprises, domains, hosts []word
+	fallback, client            word
+	mode, tell                  word
+	matchAt                     pos
+	appTokenAt, signedAt        pos // zero when there is none
+	rotation                    []pos
 }
 
 type callerDraft struct {
@@ -82,6 +89,7 @@ type groupDraft struct {
 	at      pos
 	name    word
 	members []word
+	live    word // the id of a Slack user group
 	hours   *Hours
 }
 
@@ -121,6 +129,8 @@ type stageDraft struct {
 	remind   remindDraft
 	tiers    []tierDraft
 	channel  word
+	fallback word
+	direct   bool
 }
 
 type remindDraft struct {

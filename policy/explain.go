@@ -23,6 +23,9 @@ type Explanation struct {
 	// Problem is why a ticket with this plan could not be opened, such as that nobody could
 	// ever approve it. "" when it could.
 	Problem string `json:"problem,omitempty"`
+	// Unknown are the groups that the plan asks and of which nobody knows who is in them:
+	// Slack user groups, where Slack has not been asked. They count as empty here.
+	Unknown []string `json:"unknown,omitempty"`
 }
 
 // Step is one rule on the way to a plan.
@@ -87,6 +90,7 @@ func (c *Config) Explain(caller Caller, onBehalfOf string, call approvals.Call, 
 	if known && plain && c.MayUse(caller, call.Upstream) && slices.Contains(u.Methods, call.Method) {
 		out.Steps = c.walk(q, path)
 	}
+	out.Unknown = c.unknown(out.Plan)
 	if out.Plan.Action != approvals.ActionDeny {
 		c.explainStages(&out, approvals.Submission{Caller: caller.Name, OnBehalfOf: onBehalfOf, Call: call}, now)
 	}

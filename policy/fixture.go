@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,9 @@ type Fixture struct {
 	// Name is the file as it was given.
 	Name  string
 	Cases []Case
+	// UserGroups says, for all cases, who is in Slack user groups: people by name, groups by
+	// id.
+	UserGroups map[string][]string
 
 	text string // as read, for Update
 }
@@ -35,6 +39,8 @@ type Case struct {
 	// At is when the call is submitted, [FixtureTime] by default.
 	At        time.Time
 	Decisions []CaseDecision
+	// UserGroups takes the place of what the file says of these groups.
+	UserGroups map[string][]string
 
 	wants []want
 	// blank is the expectation that has nothing in it yet, nil when there is something.
@@ -78,7 +84,9 @@ func ParseFixture(name string, src []byte) (Fixture, error) {
 	case body == nil:
 		d.problem(pos{src: d.src, line: 1, col: 1}, "begin with cases:", "the file has no cases")
 	default:
-		d.object(bare(body), "a fixture", fields{"cases": d.list("cases", d.fixtureCase(&f))}, "cases")
+		d.object(bare(body), "a fixture", fields{
+			"cases": d.list("cases", d.fixtureCase(&f)), "usergroups": d.userGroups(&f.UserGroups),
+		}, "cases")
 	}
 	f.checkNames(d)
 	if len(d.problems) > 0 {
@@ -138,7 +146,13 @@ func (f Fixture) Run(c *Config) []CaseResult {
 }
 
 func (f Fixture) run(c *Config, one Case) CaseResult {
-	o := c.outcomeOf(one)
+	groups := maps.Clone(f.UserGroups)
+	if groups == nil {
+		groups = make(map[string][]string)
+	}
+	maps.Copy(groups, one.UserGroups)
+	one.UserGroups = groups
+	o := c.assume(groups).outcomeOf(one)
 	out := CaseResult{File: f.Name, Line: one.Line, Name: one.Name, Rule: o.plan.Rule, Action: o.plan.Action}
 	out.Differences = o.wrong
 	for _, w := range one.wants {
@@ -153,7 +167,7 @@ func (f Fixture) run(c *Config, one Case) CaseResult {
 		out.Differences = append(out.Differences, o.blank(*one.blank))
 	}
 	if out.OK = len(out.Differences) == 0; !out.OK && o.known {
-		out.Walk = c.Explain(o.caller, o.onBehalfOf, one.Call, one.At).Steps
+		out.Walk = o.config.Explain(o.caller, o.onBehalfOf, one.Call, one.At).Steps
 	}
 	return out
 }

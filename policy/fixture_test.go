@@ -103,8 +103,14 @@ func TestFixtureOfTheDocumentationIsInOrder(t *testing.T) {
 	require.NoError(t, err)
 	_, example, found := strings.Cut(string(text), "```yaml\n")
 	require.True(t, found)
-	example, _, found = strings.Cut(example, "```")
+	example, rest, found := strings.Cut(example, "```")
 	require.True(t, found)
+	_, groups, found := strings.Cut(rest, "```yaml\n")
+	require.True(t, found)
+	groups, _, _ = strings.Cut(groups, "```")
+	about, err := policy.ParseFixture("groups.yaml", []byte(groups))
+	require.NoError(t, err)
+	require.Equal(t, map[string][]string{"S0ONCALL": {"ana", "bo"}}, about.UserGroups)
 	f, err := policy.ParseFixture("docs.yaml", []byte(example))
 	require.NoError(t, err)
 	require.Len(t, f.Cases, 1)
@@ -297,4 +303,31 @@ func TestFixtureSeesEveryLoosening(t *testing.T) {
 		require.NotEqual(t, strict, loose, from)
 		require.False(t, f.Run(load(loose))[0].OK, "%s became %s\n%s", from, to, filled)
 	}
+}
+
+func TestAFixtureSaysWhoIsInAUserGroup(t *testing.T) {
+	t.Parallel()
+	c := parse(t, slackFile(""))
+	run := func(text string) policy.CaseResult {
+		f, err := policy.ParseFixture("f.yaml", []byte(text))
+		require.NoError(t, err)
+		return f.Run(c)[0]
+	}
+	call := "call: {caller: bot, upstream: billing, method: GET, path: /x}"
+	got := run("usergroups: {S0ONCALL: [chen]}\ncases:\n  - name: known\n    " + call + "\n    expect: {rule: r, confirm: dialog, can_approve: [bo, chen, dee]}\n")
+	require.True(t, got.OK, "%+v", got)
+	got = run("usergroups: {S0ONCALL: [chen]}\ncases:\n  - name: of this case\n    usergroups: {S0ONCALL: []}\n    " + call + "\n    expect: {can_approve: [bo, dee]}\n")
+	require.True(t, got.OK, "%+v", got)
+	got = run("cases:\n  - name: not about people\n    " + call + "\n    expect: {rule: r, stages: [{need: [{from: [oncall, security], approvals: 1}]}]}\n")
+	require.True(t, got.OK, "%+v", got)
+	for _, expect := range []string{"{can_approve: [bo, dee]}", "{cannot_approve: {chen: not_approver}}", "{verdict: pending}", "{}"} {
+		got = run("cases:\n  - name: not known\n    " + call + "\n    expect: " + expect + "\n")
+		require.False(t, got.OK, "what would be said of people is a guess")
+		require.Equal(t, "usergroups", got.Differences[0].Field)
+		require.Equal(t, "who is in oncall (Slack user group S0ONCALL)", got.Differences[0].Want)
+	}
+	got = run("cases:\n  - name: nobody has heard of\n    usergroups: {S0ONCALL: [zoe], S0NIGHT: [bo]}\n    " + call + "\n    expect: {rule: r}\n")
+	require.Len(t, got.Differences, 2)
+	_, err := policy.ParseFixture("f.yaml", []byte("usergroups: {oncall: [bo]}\ncases:\n  - {name: x, "+call+", expect: {rule: r}}\n"))
+	require.ErrorContains(t, err, "usergroups are named by their id, such as S0123ABCD")
 }

@@ -98,6 +98,9 @@ var forms = map[string]func(sum [32]byte) string{
 	"value":           placeholderText,
 	"bot_token":       placeholderText,
 	"signing_secrets": placeholderText,
+	"app_token":       placeholderText,
+	"client_secret":   placeholderText,
+	"refresh_token":   placeholderText,
 	"url":             func([32]byte) string { return "postgres://placeholder" },
 }
 
@@ -149,7 +152,9 @@ func (u *unresolved) replace(n *ast.StringNode, key string, form func([32]byte) 
 // restore gives the secrets their references back, which digests are made of.
 func (u *unresolved) restore() {
 	draft := &u.draft
-	all := []*Secret{&draft.database.URL, &draft.slack.BotToken}
+	all := []*Secret{
+		&draft.database.URL, &draft.slack.BotToken, &draft.slack.AppToken, &draft.slack.ClientSecret, &draft.slack.RefreshToken,
+	}
 	for i := range draft.slack.SigningSecrets {
 		all = append(all, &draft.slack.SigningSecrets[i])
 	}

@@ -22,15 +22,33 @@ func (d *decoder) fixtureCase(f *Fixture) field {
 		c := Case{Line: d.at(n).line, At: FixtureTime}
 		var name word
 		d.object(n, "a case", fields{
-			"name":      d.word(&name),
-			"call":      d.fixtureCall(&c),
-			"at":        d.moment(&c.At),
-			"expect":    d.expect(&c),
-			"decisions": d.capped("decisions", maxDecisions, d.fixtureDecision(&c)),
+			"name":       d.word(&name),
+			"call":       d.fixtureCall(&c),
+			"at":         d.moment(&c.At),
+			"expect":     d.expect(&c),
+			"decisions":  d.capped("decisions", maxDecisions, d.fixtureDecision(&c)),
+			"usergroups": d.userGroups(&c.UserGroups),
 		}, "name", "call", "expect")
 		c.Name = name.text
 		d.finishCase(&c)
 		f.Cases = append(f.Cases, c)
+	}
+}
+
+// userGroups decodes who is in Slack user groups.
+func (d *decoder) userGroups(dst *map[string][]string) field {
+	return func(n ast.Node) {
+		*dst = make(map[string][]string)
+		d.mapping(n, func(id string, at pos, value ast.Node) {
+			if !groupPattern.MatchString(id) {
+				d.problem(at, "", "usergroups are named by their id, such as S0123ABCD")
+				return
+			}
+			d.label = "the people in " + id
+			if people, ok := d.people(value); ok {
+				(*dst)[id] = people
+			}
+		})
 	}
 }
 

@@ -44,6 +44,7 @@ func (c *Config) outcomeOf(one Case) *outcome {
 	}
 	o.checkCall(one)
 	o.plan = c.Plan(o.caller, o.onBehalfOf, one.Call, one.At)
+	o.checkGroups(one)
 	submission := approvals.Submission{ID: trialID, Caller: one.Caller, OnBehalfOf: o.onBehalfOf, Call: one.Call}
 	x, err := try(c.Directory(), submission, o.plan, one.At)
 	if err != nil {
@@ -62,6 +63,16 @@ func (c *Config) outcomeOf(one Case) *outcome {
 // call that cannot be made proves nothing.
 func (o *outcome) checkCall(one Case) {
 	people := o.config.directory.People
+	for _, id := range slices.Sorted(maps.Keys(one.UserGroups)) {
+		if len(o.config.userGroup(id)) == 0 {
+			o.unknown("usergroups", id, o.config.UserGroups(), one.Line)
+		}
+		for _, person := range one.UserGroups[id] {
+			if _, ok := people[person]; !ok {
+				o.unknown("usergroups."+id, person, names(people), one.Line)
+			}
+		}
+	}
 	if one.OnBehalfOf != "" {
 		o.onBehalfOf = o.config.peopleNamed(one.OnBehalfOf)[0]
 		if _, ok := people[o.onBehalfOf]; !ok {
@@ -85,6 +96,19 @@ func (o *outcome) checkCall(one Case) {
 				Got: "upstream " + upstream.Name + " takes " + strings.Join(upstream.RequestHeaders, ", "),
 			})
 		}
+	}
+}
+
+// checkGroups looks for user groups of which the fixture does not say who is in them, where
+// the case depends on it: what it would say of people would be a guess.
+func (o *outcome) checkGroups(one Case) {
+	about := len(one.Decisions) > 0 || one.blank != nil || slices.ContainsFunc(one.wants, func(w want) bool {
+		return w.field == "can_approve" || w.field == "verdict" || strings.HasPrefix(w.field, "cannot_approve")
+	})
+	if unknown := o.config.unknown(o.plan); about && len(unknown) > 0 {
+		o.wrong = append(o.wrong, Difference{
+			Field: "usergroups", Line: one.Line, Want: "who is in " + listed(unknown, "and"), Got: "nothing: write usergroups: {ID: [NAME]}",
+		})
 	}
 }
 
@@ -137,7 +161,7 @@ func (o *outcome) blank(where extent) Difference {
 	if o.plan.Action == approvals.ActionApprove {
 		parts = append(parts, "stages: "+yamlStages(o.plan.Stages), "can_approve: "+yamlList(o.canApprove()),
 			"expires_in: "+showDuration(o.plan.ExpiresIn), "execute_within: "+showDuration(o.plan.ExecuteWithin),
-			"distinct: "+yamlDistinct(o.plan), "on_stale: "+yamlOnStale(o.plan), "break_glass: "+yamlList(bypassers(o.plan)))
+			"distinct: "+yamlDistinct(o.plan), "on_stale: "+yamlOnStale(o.plan), "confirm: "+yamlConfirm(o.plan), "break_glass: "+yamlList(bypassers(o.plan)))
 	}
 	if o.why != "" || len(o.decided) > 0 {
 		parts = append(parts, "verdict: "+o.verdict)

@@ -72,6 +72,7 @@ func (d *decoder) expect(c *Case) field {
 			"execute_within": x.duration("execute_within", maxExecute, func(p approvals.Plan) time.Duration { return p.ExecuteWithin }),
 			"distinct":       x.word("distinct", []string{"ticket", "stage"}, yamlDistinct),
 			"on_stale":       x.word("on_stale", []string{"reopen", "end"}, yamlOnStale),
+			"confirm":        x.word("confirm", []string{"none", "dialog", "modal", "code"}, yamlConfirm),
 			"break_glass":    x.names("break_glass", bypassers),
 			"redact":         x.names("redact", func(p approvals.Plan) []string { return p.Redact }),
 			"can_approve":    x.canApprove(),
@@ -163,6 +164,8 @@ func (x expecting) names(name string, of func(approvals.Plan) []string) field {
 func yamlDistinct(p approvals.Plan) string { return cmp.Or(string(p.Distinct), "ticket") }
 
 func yamlOnStale(p approvals.Plan) string { return cmp.Or(string(p.OnStale), "reopen") }
+
+func yamlConfirm(p approvals.Plan) string { return cmp.Or(string(p.Confirm), "dialog") }
 
 func yamlComment(s approvals.Stage) string { return cmp.Or(string(s.Comment), "never") }
 

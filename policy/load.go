@@ -150,7 +150,7 @@ func (d *decoder) build() *Config {
 	}
 	c.identities(draft.people)
 	for _, g := range draft.groups {
-		c.Groups = append(c.Groups, Group{Name: g.name.text, Members: texts(g.members), Hours: g.hours})
+		c.Groups = append(c.Groups, Group{Name: g.name.text, Members: texts(g.members), SlackUsergroup: g.live.text, Hours: g.hours})
 	}
 	for i, caller := range draft.callers {
 		c.callers[caller.name.text] = i

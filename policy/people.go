@@ -85,15 +85,20 @@ func (d *decoder) email(dst *word) field {
 
 func (d *decoder) group(n ast.Node) {
 	g := groupDraft{at: d.at(n)}
-	required := []string{"name", "members"}
-	if m, ok := n.(*ast.MappingNode); ok && hasField(m, "slack_usergroup") {
-		required = required[:1] // that it is not supported says enough
-	}
 	d.object(n, "a group", fields{
-		"name":    d.name(&g.name),
-		"members": d.words("members", &g.members),
-		"hours":   d.hours(&g),
-	}, required...)
+		"name":            d.name(&g.name),
+		"members":         d.words("members", &g.members),
+		"slack_usergroup": d.matching(&g.live, groupPattern, "slack_usergroup must be the id of a Slack user group, such as S0123ABCD, not its handle"),
+		"hours":           d.hours(&g),
+	}, "name")
+	if m, ok := n.(*ast.MappingNode); ok {
+		switch members, live := hasField(m, "members"), hasField(m, "slack_usergroup"); {
+		case members && live:
+			d.problem(g.at, "remove one of them", "a group has members or slack_usergroup, not both")
+		case !members && !live:
+			d.problem(g.at, "", `a group needs the field "members" or "slack_usergroup"`)
+		}
+	}
 	d.draft.groups = append(d.draft.groups, g)
 }
 

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -115,12 +116,12 @@ func (c *Config) fill(plan *approvals.Plan, i int, now time.Time) {
 	plan.Rule, plan.Action, plan.Reason = r.Name, r.Action, r.Reason
 	plan.ExpiresIn, plan.ExecuteWithin = r.ExpiresIn, r.ExecuteWithin
 	plan.Redact, plan.Stages = slices.Clone(r.Redact), slices.Clone(r.Stages)
-	plan.Distinct, plan.OnStale, plan.BreakGlass = r.Distinct, r.OnStale, r.BreakGlass
+	plan.Distinct, plan.OnStale, plan.BreakGlass, plan.Confirm = r.Distinct, r.OnStale, r.BreakGlass, r.Confirm
 	for i := range plan.Stages {
-		plan.Stages[i].Hours = c.hoursOf(plan.Stages[i], now, now.Add(r.ExpiresIn))
-		if plan.Stages[i].Channel == "" {
-			plan.Stages[i].Channel = c.Slack.Channel
-		}
+		s := &plan.Stages[i]
+		s.Hours = c.hoursOf(*s, now, now.Add(r.ExpiresIn))
+		s.Channel, s.Fallback = cmp.Or(s.Channel, c.Slack.Channel), cmp.Or(s.Fallback, c.Slack.FallbackChannel)
+		s.Direct = s.Direct || s.Channel == "" && c.Slack.Configured()
 	}
 }
 

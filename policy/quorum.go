@@ -23,12 +23,57 @@ func (d *decoder) directory() approvals.Directory {
 		}
 	}
 	for _, g := range d.draft.groups {
-		if _, twice := dir.Groups[g.name.text]; !twice {
-			dir.Groups[g.name.text] = texts(g.members)
+		if _, twice := dir.Groups[g.name.text]; twice {
+			continue
+		}
+		dir.Groups[g.name.text] = texts(g.members)
+		if g.live.text != "" {
+			if dir.Live == nil {
+				dir.Live = make(map[string]string)
+			}
+			dir.Live[g.name.text] = g.live.text
 		}
 	}
 	for _, c := range d.draft.callers {
 		dir.Owners[c.name.text] = texts(c.owners)
+	}
+	return dir
+}
+
+// hopeful is a directory in which every live group that a rule asks has as many people, all
+// unknown, as the rule could want: how many there are is only known where Slack can be asked.
+func (r ruleDraft) hopeful(dir approvals.Directory) approvals.Directory {
+	var live []string
+	most := 0
+	note := func(from []word, approvals int) {
+		most += approvals
+		for _, w := range from {
+			if dir.Live[w.text] != "" && !slices.Contains(live, w.text) {
+				live = append(live, w.text)
+			}
+		}
+	}
+	for _, s := range r.stages {
+		note(nil, s.denials)
+		for _, p := range s.phases() {
+			for _, set := range p.need {
+				note(set.from, set.approvals)
+			}
+			for _, t := range p.tiers {
+				note(t.to, 0)
+			}
+		}
+	}
+	if note(r.glass, 1); live == nil {
+		return dir
+	}
+	dir.People, dir.Groups = maps.Clone(dir.People), maps.Clone(dir.Groups)
+	for _, name := range live {
+		for i := range most {
+			who := fmt.Sprintf("somebody in %s (%d)", name, i+1)
+			dir.People[who] = approvals.Person{Name: who}
+			dir.Groups[name] = append(dir.Groups[name], who)
+		}
 	}
 	return dir
 }
@@ -57,8 +102,9 @@ func (p personDraft) person() approvals.Person {
 // checkQuorums reports every rule that could never be approved: by anybody, or for a caller
 // whose own people are most of those who could. Absences do not count here; see checkAway.
 func (d *decoder) checkQuorums() {
-	dir := d.directory()
+	known := d.directory()
 	for _, r := range d.draft.rules {
+		dir := r.hopeful(known)
 		if r.Action == approvals.ActionApprove && d.checkSets(r, dir) && !r.broken && d.checkPlan(r, dir, nil, "") {
 			d.checkForCallers(r, dir)
 		}

@@ -24,7 +24,7 @@ func (d *decoder) rule(n ast.Node) {
 	before := len(d.problems)
 	r := ruleDraft{at: d.at(n)}
 	r.ExpiresIn, r.ExecuteWithin = defaultExpires, defaultExecute
-	var distinct, stale word
+	var distinct, stale, confirm word
 	d.object(n, "a rule", fields{
 		"name":           d.name(&r.name),
 		"match":          d.match(&r),
@@ -37,6 +37,7 @@ func (d *decoder) rule(n ast.Node) {
 		"distinct":       d.choice(&distinct, "ticket", "stage"),
 		"on_stale":       d.choice(&stale, "reopen", "end"),
 		"break_glass":    d.breakGlass(&r),
+		"confirm":        d.choice(&confirm, "none", "dialog", "modal", "code"),
 	}, "name", "match")
 	r.Name = r.name.text
 	if distinct.text == "stage" {
@@ -45,8 +46,11 @@ func (d *decoder) rule(n ast.Node) {
 	if stale.text == "end" {
 		r.OnStale = approvals.StaleEnd
 	}
+	if r.Confirm = approvals.Confirm(confirm.text); confirm.text == "dialog" {
+		r.Confirm = approvals.ConfirmDialog
+	}
 	d.finishRule(&r, n)
-	d.checkApplies(r, distinct, stale)
+	d.checkApplies(r, distinct, stale, confirm)
 	r.broken = len(d.problems) > before
 	d.draft.rules = append(d.draft.rules, r)
 }
@@ -84,12 +88,15 @@ func (d *decoder) finishRule(r *ruleDraft, n ast.Node) {
 }
 
 // checkApplies reports what says nothing in a rule of this kind.
-func (d *decoder) checkApplies(r ruleDraft, distinct, stale word) {
+func (d *decoder) checkApplies(r ruleDraft, distinct, stale, confirm word) {
 	if len(r.stages) > 0 || (r.Action != approvals.ActionAllow && r.Action != approvals.ActionDeny) {
 		return // it has stages, or nobody knows what it wants
 	}
 	if distinct.text != "" {
 		d.problem(distinct.at, "", "distinct is for rules with stages")
+	}
+	if confirm.text != "" {
+		d.problem(confirm.at, "", "confirm is for rules with stages")
 	}
 	if r.glassAt.src != nil {
 		d.problem(r.glassAt, "", "break_glass is for rules with stages")

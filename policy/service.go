@@ -126,45 +126,11 @@ var (
 	teamPattern = regexp.MustCompile(`^[TE][A-Z0-9]{1,31}$`)
 	appPattern  = regexp.MustCompile(`^A[A-Z0-9]{1,31}$`)
 	userPattern = regexp.MustCompile(`^[UW][A-Z0-9]{1,31}$`)
-	channelForm = regexp.MustCompile(`^(#[^\s#@:,A-Z]{1,80}|[CGD][A-Z0-9]{2,31})$`)
+	// groupPattern is of user groups, enterprisePattern of organisations of Enterprise Grid.
+	groupPattern      = regexp.MustCompile(`^S[A-Z0-9]{1,31}$`)
+	enterprisePattern = regexp.MustCompile(`^E[A-Z0-9]{1,31}$`)
+	channelForm       = regexp.MustCompile(`^(#[^\s#@:,A-Z]{1,80}|[CGD][A-Z0-9]{2,31})$`)
 )
-
-func (d *decoder) slack(n ast.Node) {
-	s := &d.draft.slack
-	s.at, s.present = d.at(n), true
-	d.object(n, "slack", fields{
-		"bot_token":       d.secret(&s.BotToken, headerSafe),
-		"signing_secrets": d.secrets("signing_secrets", &s.SigningSecrets, 2, headerSafe),
-		"api_url":         d.word(&s.api),
-		"team_ids":        d.words("team_ids", &s.teams),
-		"app_id":          d.matching(&s.app, appPattern, "app_id must be the id of a Slack app, such as A0123ABCD"),
-		"channel":         d.channel(&s.channel),
-	}, "bot_token", "signing_secrets", "team_ids", "app_id")
-}
-
-func (d *decoder) channel(dst *word) field {
-	return d.matching(dst, channelForm, `a channel is "#name" in lower case, quoted, or an id such as C0123ABCD`)
-}
-
-func (d *decoder) finishSlack() {
-	s := &d.draft.slack
-	if !s.present {
-		return
-	}
-	for _, team := range s.teams {
-		if !teamPattern.MatchString(team.text) {
-			d.problem(team.at, "", "team_ids must hold ids of workspaces, such as T0123ABCD")
-		}
-	}
-	s.APIURL = defaultSlackAPI
-	if s.api.text != "" {
-		s.APIURL = d.baseURL(s.api, "api_url") + "/"
-		if u, err := url.Parse(s.APIURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
-			d.problem(s.api.at, "", "api_url must be https unless it is this machine")
-		}
-	}
-	s.TeamIDs, s.AppID, s.Channel = texts(s.teams), s.app.text, s.channel.text
-}
 
 // secrets decodes one to most references.
 func (d *decoder) secrets(what string, dst *[]Secret, most int, check func(string) error) field {

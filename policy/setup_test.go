@@ -22,6 +22,7 @@ const (
 //
 //nolint:gosec // made up
 var environment = map[string]string{
+	"SLACK_APP_TOKEN": "xapp-canary-app", "SLACK_CLIENT_SECRET": "canary-client", "SLACK_REFRESH_TOKEN": "xoxe-canary-refresh",
 	"SLACK_BOT_TOKEN": "xoxb-canary-bot", "SLACK_SIGNING_SECRET": "canary-signing",
 	"PAYROLL_KEY_SHA256": keyHash, "PAYROLL_CALLBACK_SECRET": signing,
 	"BILLING_TOKEN": "Bearer canary-billing", "DATABASE_URL": "postgres://u:canary-database@db/x",

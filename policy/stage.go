@@ -87,7 +87,16 @@ func (d *decoder) remind(r *remindDraft) field {
 }
 
 func (d *decoder) notify(s *stageDraft) field {
-	return func(n ast.Node) { d.object(n, "notify", fields{"channel": d.channel(&s.channel)}, "channel") }
+	return func(n ast.Node) {
+		d.object(n, "notify", fields{
+			"channel":  d.channel(&s.channel),
+			"fallback": d.channel(&s.fallback),
+			"direct":   d.boolean(&s.direct),
+		})
+		if m, ok := n.(*ast.MappingNode); ok && len(m.Values) == 0 {
+			d.problem(d.at(n), "remove the field or give it a value", "notify is empty")
+		}
+	}
 }
 
 func (d *decoder) tier(s *stageDraft) field {
@@ -159,7 +168,7 @@ func (d *decoder) checkTiers(s stageDraft, expires time.Duration) {
 func (s stageDraft) stage() approvals.Stage {
 	out := approvals.Stage{
 		Name: s.name.text, Need: sets(s.need), Denials: s.denials, Channel: s.channel.text, Comment: s.comment,
-		RemindEvery: s.remind.every, RemindMax: s.remind.most,
+		Fallback: s.fallback.text, Direct: s.direct, RemindEvery: s.remind.every, RemindMax: s.remind.most,
 	}
 	if s.remind.backoff > 1 {
 		out.RemindBackoff = s.remind.backoff

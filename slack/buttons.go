@@ -25,9 +25,13 @@ func CommentRequired(t approvals.Ticket, stage int, verdict approvals.Verdict) b
 	return false
 }
 
-// Offers reports whether the card of a view has a button. What a card does not offer,
-// nobody has pressed on it: above all Approve, where it cannot show all of the request.
+// Offers reports whether the card of a view has a button, and shows enough for what it does.
+// What a card does not offer, nobody has pressed on it: above all Approve, and breaking the
+// glass, where it does not show all of the request. There, Approve leads to the full view.
 func Offers(v View, action string) bool {
+	if (action == ActionApprove || action == ActionBreakGlass) && !ShowsAll(v) {
+		return false
+	}
 	for _, b := range Card(v).Blocks {
 		actions, ok := b.(*slackgo.ActionBlock)
 		if !ok {
@@ -42,47 +46,56 @@ func Offers(v View, action string) bool {
 	return false
 }
 
-// buttons are those of an open card. Only what shows all of the request lets anybody
-// approve it, alone or with others.
+// buttons are those of an open card. What cannot be judged, here or in the full view, nobody
+// can approve, alone or with others.
 func (v View) buttons(shown exhibit) slackgo.Block {
 	if !ValidHandle(v.Handle) {
 		return nil
 	}
 	var out []slackgo.BlockElement
-	if shown.complete {
-		out = append(out, v.approveButton())
+	if shown.obstacle == "" {
+		out = append(out, v.approveButton(shown))
 	}
 	out = append(out, v.denyButton())
 	if v.Ticket.State == approvals.Pending && v.Ticket.Questions < approvals.MaxQuestions {
 		out = append(out, slackgo.NewButtonBlockElement(ActionAsk, v.Handle, plainText("Ask for details…")))
 	}
-	if shown.complete && v.Ticket.Plan.BreakGlass != nil {
+	out = append(out, v.viewButton())
+	if shown.obstacle == "" && v.Ticket.Plan.BreakGlass != nil {
 		out = append(out, slackgo.NewButtonBlockElement(ActionBreakGlass, v.Handle, plainText("Break glass…")).WithStyle(slackgo.StyleDanger))
 	}
 	return slackgo.NewActionBlock(blockActions, out...)
 }
 
-// approveButton asks back before it is sent; where a comment is asked for, the modal does.
-func (v View) approveButton() slackgo.BlockElement {
-	c, text := v.Ticket.Call, "Approve"
-	modal := CommentRequired(v.Ticket, v.Stage, approvals.Approve)
-	if modal {
+// approveButton asks back before it is sent, unless the rule does not want that or the full
+// view comes first.
+func (v View) approveButton(shown exhibit) slackgo.BlockElement {
+	c, word, review := v.Ticket.Call, "Approve", v.wantsReview() || !shown.complete
+	if review {
+		word = "Review"
+	}
+	text := word
+	if review {
 		text += "…"
 	}
 	b := slackgo.NewButtonBlockElement(ActionApprove, v.Handle, plainText(text)).WithStyle(slackgo.StylePrimary)
-	b.AccessibilityLabel = shorten("Approve "+c.Method+" "+c.Path+" on "+c.Upstream, 75, oneLine)
-	if modal {
+	b.AccessibilityLabel = shorten(word+" "+c.Method+" "+c.Path+" on "+c.Upstream, 75, oneLine)
+	if review || v.confirm() == approvals.ConfirmNone {
 		return b
 	}
 	return b.WithConfirm(slackgo.NewConfirmationBlockObject(plainText("Approve this request?"), plainText(v.confirmation()),
 		plainText("Approve"), plainText("Go back")).WithStyle(slackgo.StylePrimary))
 }
 
+func (v View) viewButton() slackgo.BlockElement {
+	return slackgo.NewButtonBlockElement(ActionView, v.Handle, plainText("View full request"))
+}
+
 // confirmation repeats what matters. The card behind it shows all of it, so a long target
 // may be cut here.
 func (v View) confirmation() string {
 	text := shorten(v.Ticket.Call.Method, 10, asciiLine) + " " + shorten(v.target(), roomConfirm, asciiLine) +
-		"\nfingerprint " + shorten(approvals.Fingerprint(v.Ticket.Digest), 64, asciiLine)
+		"\nfingerprint " + shorten(v.shownFingerprint(), 64, asciiLine)
 	if v.Now.Before(v.Ticket.NotBefore) {
 		return text + "\nIt runs after the last approval, not before " + v.Ticket.NotBefore.UTC().Format("2006-01-02 15:04 UTC") + "."
 	}

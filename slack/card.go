@@ -22,7 +22,7 @@ func Card(v View) Message {
 	}
 	m.Blocks = []slackgo.Block{
 		header(v.headline()), section(blockOutcome, v.outcome()),
-		rich(blockRequest, preformatted(v.exhibit(roomLine).line)),
+		rich(blockRequest, preformatted(v.line(roomLine))),
 	}
 	if notes := v.notes(); len(notes) > 0 {
 		m.Blocks = append(m.Blocks, rich(blockNotes, notes...))
@@ -31,11 +31,20 @@ func Card(v View) Message {
 	return m
 }
 
-// askingBlocks lays the card out twice: once with hardly any of the request, to see how much
-// room all the rest leaves for it. Answers may come at any time, so that room is kept for
-// them from the first question on: what the card shows of the request, and so whether it
-// can be approved, never depends on whether they have been read.
+// askingBlocks are those of a card that can be decided on.
 func (v View) askingBlocks() []slackgo.Block {
+	shown, notes := v.face()
+	return v.layOut(shown, notes)
+}
+
+// face is what the card shows of the request, and what was said about it. The card is laid
+// out twice: once with hardly any of the request, to see how much room all the rest leaves
+// for it. Answers may come at any time, so that room is kept for them from the first
+// question on: what the card shows of the request never depends on whether they have been
+// read. A request that does not fit is shown in its beginning only: it is read in the full
+// view.
+func (v View) face() (exhibit, []slackgo.RichTextElement) {
+	v = v.checked()
 	notes, kept := v.notes(), 0
 	if v.Ticket.Questions > 0 {
 		kept = roomAnswers
@@ -45,14 +54,22 @@ func (v View) askingBlocks() []slackgo.Block {
 	}
 	rest := linter{ids: map[string]bool{}}
 	rest.blocks(v.layOut(v.exhibit(1), notes))
-	return v.layOut(v.exhibit(max(roomCard-rest.text-max(kept, 0), 1)), notes)
+	room := max(roomCard-rest.text-max(kept, 0), 1)
+	shown := v.exhibit(room)
+	if !shown.complete && shown.obstacle == "" {
+		shown = v.exhibit(min(room, roomPreview))
+	}
+	if _, whole := v.words(); !whole {
+		shown.complete = false
+	}
+	if !shown.complete && shown.obstacle == "" {
+		shown.obstacle = NewReview(v).Obstacle()
+	}
+	return shown, notes
 }
 
 func (v View) layOut(shown exhibit, notes []slackgo.RichTextElement) []slackgo.Block {
-	words, whole := v.words()
-	if !whole && shown.complete {
-		shown.complete, shown.obstacle = false, "what its requester wrote is too long to be shown here in full"
-	}
+	words, _ := v.words()
 	blocks := []slackgo.Block{
 		header(v.headline()), section(blockWho, v.who()),
 		rich(blockRequest, append([]slackgo.RichTextElement{preformatted(shown.text)}, words...)...),
@@ -72,11 +89,11 @@ func (v View) layOut(shown exhibit, notes []slackgo.RichTextElement) []slackgo.B
 func Plain(v View) Message {
 	m := Message{Text: v.sentence(), Blocks: []slackgo.Block{
 		slackgo.NewSectionBlock(plainText(v.headline()), nil, nil, slackgo.SectionBlockOptionBlockID(blockOutcome)),
-		rich(blockRequest, preformatted(v.exhibit(roomLine).line)),
+		rich(blockRequest, preformatted(v.line(roomLine))),
 		contextLine(blockHash, v.footer()),
 	}}
 	if v.asking() && ValidHandle(v.Handle) {
-		m.Blocks = append(m.Blocks, slackgo.NewActionBlock(blockActions, v.denyButton()))
+		m.Blocks = append(m.Blocks, slackgo.NewActionBlock(blockActions, v.denyButton(), v.viewButton()))
 	}
 	return m
 }
@@ -179,28 +196,46 @@ func (v View) quorum() string {
 	return fmt.Sprintf("%d of %s", v.Tally.Needed, plural(len(people), "person", "people"))
 }
 
+// writing is something that the requester wrote besides the call.
+type writing struct {
+	heading, text string
+	// room is what it gets on a card.
+	room   int
+	keep   charset
+	quoted bool
+}
+
+const onBehalf = "On behalf of (from the requester): "
+
+// writings are those that there are.
+func (v View) writings() []writing {
+	t := v.Ticket
+	all := []writing{{"Why (from the requester): ", t.Justification, roomJustification, lines, true}}
+	all = append(all, writing{onBehalf, t.OnBehalfOf, roomOnBehalf, oneLine, true})
+	if t.Callback != nil {
+		all = append(all, writing{"The result is sent to: ", t.Callback.URL, roomCallback, asciiLine, false})
+	}
+	return slices.DeleteFunc(all, func(w writing) bool { return w.text == "" })
+}
+
 // words shows what the requester wrote besides the call. It is false when some of it does
 // not fit.
 func (v View) words() (out []slackgo.RichTextElement, whole bool) {
 	whole = true
-	add := func(heading, text string, room int, keep charset, in func(string) slackgo.RichTextElement) {
-		if text == "" {
-			return
+	for _, w := range v.writings() {
+		if w.heading == onBehalf && v.behalf() != "" {
+			continue // mentioned above
 		}
-		s := screen{room: room}
-		if s.write(text, keep); s.full {
+		s := screen{room: w.room}
+		if s.write(w.text, w.keep); s.full {
 			whole = false
 			s.out.WriteString("… (cut)")
 		}
-		out = append(out, label(heading), in(s.out.String()))
-	}
-	t := v.Ticket
-	add("Why (from the requester): ", t.Justification, roomJustification, lines, quote)
-	if v.behalf() == "" {
-		add("On behalf of (from the requester): ", t.OnBehalfOf, roomOnBehalf, oneLine, quote)
-	}
-	if t.Callback != nil {
-		add("The result is sent to: ", t.Callback.URL, roomCallback, asciiLine, preformatted)
+		in := preformatted
+		if w.quoted {
+			in = quote
+		}
+		out = append(out, label(w.heading), in(s.out.String()))
 	}
 	return out, whole
 }
@@ -260,25 +295,69 @@ func (v View) orPage() string {
 	return ", or looked at on " + v.link("its page")
 }
 
-// effect says in plain words what Approve does, or why it is not offered.
+// effect says in plain words what approving does and where it is done, or why it is not
+// offered.
 func (v View) effect(shown exhibit) string {
-	text := v.stalled() + "Nothing has been sent. "
-	switch missing := v.Tally.Needed - v.Tally.Have - 1; {
-	case !shown.complete:
+	text := v.stalled() + v.standing() + "Nothing has been sent. "
+	if shown.obstacle != "" {
 		return text + "*This request cannot be approved from here:* " + shown.obstacle + ". It can be denied" + v.orPage() + "."
+	}
+	return text + v.consequence() + v.reviewing(shown) + v.wanted()
+}
+
+// consequence says what approving does.
+func (v View) consequence() (text string) {
+	switch missing := v.Tally.Needed - v.Tally.Have - 1; {
 	case v.Stage+1 < len(v.Ticket.Plan.Stages):
-		text += "Approving counts for this stage; it is sent once, when the last stage is complete" + v.hour() + "."
+		text = "Approving counts for this stage; it is sent once, when the last stage is complete" + v.hour() + "."
 	case missing > 0:
-		text += "Approving leaves " + plural(missing, "approval", "approvals") + " to be given; it is sent once, right after the last" + v.hour() + "."
+		text = "Approving leaves " + plural(missing, "approval", "approvals") + " to be given; it is sent once, right after the last" + v.hour() + "."
 	case v.hour() != "":
-		text += "Approving leaves it to be sent once" + v.hour() + "."
+		text = "Approving leaves it to be sent once" + v.hour() + "."
 	default:
-		text += "Approving sends it once, now."
+		text = "Approving sends it once, now."
 	}
 	if v.Ticket.Plan.Idempotent {
 		text += " If its answer is lost it may be sent again, which this upstream declares harmless."
 	}
-	return text + v.wanted()
+	return text
+}
+
+// reviewing says why it is approved from the full view, where it is.
+func (v View) reviewing(shown exhibit) (text string) {
+	switch {
+	case !shown.complete:
+		text = " *It is too long to be shown here in full:* Review… opens all of it, and it is approved from there."
+		if v.Ticket.Plan.BreakGlass != nil {
+			text += " Whoever breaks the glass has to have read it there too."
+		}
+	case v.wantsReview():
+		text = " Review… opens the whole request, and it is approved from there."
+	}
+	if v.confirm() == approvals.ConfirmCode {
+		text += " The last four digits of the fingerprint below have to be typed then."
+	}
+	return text
+}
+
+// standing says to whom a direct message goes how they have decided.
+func (v View) standing() string {
+	if v.Reader == "" {
+		return ""
+	}
+	for _, d := range v.Ticket.Decisions {
+		if d.Person != v.Reader || d.Stage != v.Stage {
+			continue
+		}
+		switch d.Verdict {
+		case approvals.Approve:
+			return "*You have approved it* (" + clock(d.At) + "). "
+		case approvals.Deny:
+			return "*You have denied it* (" + clock(d.At) + "). "
+		case approvals.GlassBroken:
+		}
+	}
+	return "*You are asked.* "
 }
 
 // stalled says in words that the ticket cannot be completed as things stand.
@@ -308,7 +387,15 @@ func (v View) account(shown exhibit) string {
 	return "Request fingerprint " + v.fingerprint() + " · " + strings.Join(shown.account, " · ")
 }
 
-func (v View) fingerprint() string { return code(approvals.Fingerprint(v.Ticket.Digest), 64) }
+// fingerprint is never made here: the key that it takes is not known here.
+func (v View) fingerprint() string { return code(v.shownFingerprint(), 64) }
+
+func (v View) shownFingerprint() string {
+	if v.Fingerprint == "" {
+		return "not known"
+	}
+	return v.Fingerprint
+}
 
 func (v View) footer() string {
 	text := v.ticketLink() + " · fingerprint " + v.fingerprint()

@@ -120,6 +120,7 @@ func TestOnlyAnOpenCardOfTheCurrentStageHasButtons(t *testing.T) {
 			if v.Ticket.Question == nil { // one at a time
 				want = append(want, slack.ActionAsk)
 			}
+			want = append(want, slack.ActionView)
 			if v.Ticket.Plan.BreakGlass != nil {
 				want = append(want, slack.ActionBreakGlass)
 			}
@@ -184,9 +185,9 @@ func TestTheEffectIsSaidInPlainWords(t *testing.T) {
 			"Nothing has been sent. Approving leaves 1 approval to be given; it is sent once, right after the last.",
 		"asked_again_elsewhere": ":white_check_mark: Stage 1 is complete, approved by <@U02BO> and <@U02CHEN>. " +
 			"The policy became stricter since: *asked again*. Stage 2 of 3 (security) is being asked. Nothing has been sent.",
-		"comment_to_approve": "Nothing has been sent. Approving sends it once, now. Approving needs a comment.",
+		"comment_to_approve": "Nothing has been sent. Approving sends it once, now. Review… opens the whole request, and it is approved from there. Approving needs a comment.",
 		"comment_to_deny":    "Nothing has been sent. Approving sends it once, now. Denying needs a reason.",
-		"comment_always":     "Nothing has been sent. Approving sends it once, now. Either decision needs a comment.",
+		"comment_always":     "Nothing has been sent. Approving sends it once, now. Review… opens the whole request, and it is approved from there. Either decision needs a comment.",
 		"stage_complete":     ":white_check_mark: Stage 1 is complete, approved by <@U02DEV>. Stage 2 of 2 (security) is being asked. Nothing has been sent.",
 	} {
 		require.Equal(t, want, block(slack.Card(all[name]), "out").(*slackgo.SectionBlock).Text.Text, name)
@@ -199,7 +200,7 @@ func TestTheConfirmationNamesVerbTargetAndFingerprint(t *testing.T) {
 	act := block(slack.Card(v), "act").(*slackgo.ActionBlock)
 	confirm := act.Elements.ElementSet[0].(*slackgo.ButtonBlockElement).Confirm
 	require.Equal(t, slackgo.PlainTextType, confirm.Text.Type)
-	require.Equal(t, "DELETE billing.internal/v1/customers/42\nfingerprint "+approvals.Fingerprint(v.Ticket.Digest)+
+	require.Equal(t, "DELETE billing.internal/v1/customers/42\nfingerprint "+v.Fingerprint+
 		"\nIt runs at once after the last approval.", confirm.Text.Text)
 }
 

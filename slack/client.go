@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	slackgo "github.com/slack-go/slack"
@@ -23,8 +24,13 @@ type Doer interface {
 
 // Config makes a [Client].
 type Config struct {
-	// Token is the bot token. Required.
+	// Token is the bot token. Required, unless there are Tokens.
 	Token Secret
+	// Tokens is asked for the token before each call, for one that can be replaced while the
+	// program runs or that rotates (see [Tokens]). refused is "", or the token which Slack has
+	// just called expired: then the call, of which nothing was done, is made once more with
+	// what is returned. An error leaves the call unmade. Zero: always Token.
+	Tokens func(ctx context.Context, refused Secret) (Secret, error)
 	// APIURL is the base of the Web API. Zero: "https://slack.com/api/".
 	APIURL string
 	// HTTP makes the calls. Required.
@@ -42,9 +48,11 @@ type Config struct {
 // failure is up to its caller, who finds an [*Error] in every error. It is safe for
 // concurrent use.
 type Client struct {
-	cfg  Config
-	api  *slackgo.Client
-	base *url.URL
+	cfg      Config
+	api      *slackgo.Client
+	wire     *exchange
+	base     *url.URL
+	identity *atomic.Pointer[Identity]
 }
 
 // New returns a client, or says what is wrong with cfg. It calls nothing.
@@ -57,15 +65,17 @@ func New(cfg Config) (*Client, error) {
 	}
 	base, err := url.Parse(cfg.APIURL)
 	switch {
-	case cfg.Token == "":
+	case cfg.Token == "" && cfg.Tokens == nil:
 		return nil, errors.New("a bot token is required")
 	case cfg.HTTP == nil:
 		return nil, errors.New("a way to make HTTP calls is required")
 	case err != nil || base.Host == "" || (base.Scheme != "https" && base.Scheme != "http"):
 		return nil, errors.New("the API URL is not an http or https URL")
 	}
-	api := slackgo.New(string(cfg.Token), slackgo.OptionAPIURL(cfg.APIURL), slackgo.OptionHTTPClient(&exchange{cfg: cfg}))
-	return &Client{cfg: cfg, api: api, base: base}, nil
+	wire := newExchange(cfg)
+	// The token is set on the wire, where it may change from call to call.
+	api := slackgo.New("", slackgo.OptionAPIURL(cfg.APIURL), slackgo.OptionHTTPClient(wire))
+	return &Client{cfg: cfg, api: api, wire: wire, base: base, identity: &atomic.Pointer[Identity]{}}, nil
 }
 
 // Ref is where a message is. Channel is the id that Slack answered with, which for a direct
@@ -202,6 +212,9 @@ func (c *Client) OpenView(ctx context.Context, triggerID string, view slackgo.Mo
 // Identity is who the token belongs to.
 type Identity struct {
 	TeamID, Team, EnterpriseID, URL string
+	// EnterpriseInstall says that the app is installed in a whole organisation: then user
+	// groups have to be asked for workspace by workspace.
+	EnterpriseInstall bool
 	// BotID and UserID are the bot's two ids: of its messages, and of the bot as a user.
 	BotID, UserID string
 	// Scopes the token has.
@@ -210,23 +223,33 @@ type Identity struct {
 	Date time.Time
 }
 
-// Auth asks Slack whose token this is and what it may do.
+// Auth asks Slack whose token this is and what it may do (auth.test; no scope).
 func (c *Client) Auth(ctx context.Context) (Identity, error) {
 	const method = "auth.test"
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	r, err := c.api.AuthTestContext(ctx)
-	if err == nil && (r.TeamID == "" || r.UserID == "") {
-		return Identity{}, c.failed(ctx, &Error{Class: Retryable, Method: method, Code: "empty_answer"})
+	var got struct {
+		envelope
+		URL          string `json:"url"`
+		Team         string `json:"team"`
+		TeamID       string `json:"team_id"`
+		UserID       string `json:"user_id"`
+		BotID        string `json:"bot_id"`
+		EnterpriseID string `json:"enterprise_id"`
+		Enterprise   bool   `json:"is_enterprise_install"`
 	}
+	header, err := c.ask(ctx, method, nil, &got)
 	if err != nil {
-		return Identity{}, c.failed(ctx, classify(method, false, err))
+		return Identity{}, err
 	}
-	at, _ := http.ParseTime(r.Header.Get("Date")) // zero stands for "it did not say"
-	return Identity{
-		TeamID: r.TeamID, Team: r.Team, EnterpriseID: r.EnterpriseID, URL: r.URL, BotID: r.BotID, UserID: r.UserID,
-		Scopes: scopes(r.Header.Get("X-OAuth-Scopes")), Date: at,
-	}, nil
+	if got.UserID == "" || (got.TeamID == "" && got.EnterpriseID == "") {
+		return Identity{}, c.notAnswered(ctx, method)
+	}
+	at, _ := http.ParseTime(header.Get("Date")) // zero stands for "it did not say"
+	out := Identity{
+		TeamID: got.TeamID, Team: got.Team, EnterpriseID: got.EnterpriseID, EnterpriseInstall: got.Enterprise,
+		URL: got.URL, BotID: got.BotID, UserID: got.UserID, Scopes: scopes(header.Get("X-OAuth-Scopes")), Date: at,
+	}
+	c.identity.Store(&out)
+	return out, nil
 }
 
 func scopes(header string) []string {
@@ -235,9 +258,9 @@ func scopes(header string) []string {
 	return all
 }
 
-// failed logs a failure and makes sure that it does not repeat the token.
+// failed logs a failure and makes sure that it does not repeat a token.
 func (c *Client) failed(ctx context.Context, e *Error) error {
-	e = e.without(c.cfg.Token)
+	e = e.without(c.wire.used())
 	c.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "slack call failed", slog.String("method", e.Method),
 		slog.String("class", string(e.Class)), slog.String("code", e.Code), slog.Any("details", e.Details))
 	return e

@@ -52,10 +52,36 @@ func calls(t *testing.T, c *slack.Client) map[string]error {
 	v := pendingView(t, nil)
 	_, posted := c.Post(t.Context(), channel, slack.Card(v), slack.PostOptions{})
 	_, asked := c.Auth(t.Context())
-	return map[string]error{
+	all := map[string]error{
 		"chat.postMessage": posted, "auth.test": asked,
 		"chat.update": c.Update(t.Context(), slack.Ref{Channel: channel, TS: "1.1"}, slack.Card(v)),
 		"views.open":  c.OpenView(t.Context(), "1.2.3", slack.DenyModal(v)),
+	}
+	for method, f := range methods(v) {
+		all[method] = f(t.Context(), c)
+	}
+	return all
+}
+
+// methods are the calls that read or that may be made twice.
+func methods(v slack.View) map[string]func(context.Context, *slack.Client) error {
+	drop := func(_ any, err error) error { return err }
+	return map[string]func(context.Context, *slack.Client) error{
+		"views.update": func(ctx context.Context, c *slack.Client) error {
+			return c.UpdateView(ctx, "V1", "1.h", slack.DenyModal(v))
+		},
+		"views.publish": func(ctx context.Context, c *slack.Client) error {
+			return c.PublishHome(ctx, "U0ANA", slack.HomeView{Type: "home"})
+		},
+		"users.info":          func(ctx context.Context, c *slack.Client) error { return drop(c.UserInfo(ctx, "U0ANA")) },
+		"users.lookupByEmail": func(ctx context.Context, c *slack.Client) error { return drop(c.UserByEmail(ctx, "ana@example.com")) },
+		"usergroups.list":     func(ctx context.Context, c *slack.Client) error { return drop(c.UserGroups(ctx)) },
+		"conversations.info":  func(ctx context.Context, c *slack.Client) error { return drop(c.Conversation(ctx, channel)) },
+		"conversations.list":  func(ctx context.Context, c *slack.Client) error { return drop(c.Conversations(ctx)) },
+		"conversations.open":  func(ctx context.Context, c *slack.Client) error { return drop(c.OpenDirect(ctx, "U0ANA")) },
+		"chat.getPermalink": func(ctx context.Context, c *slack.Client) error {
+			return drop(c.Permalink(ctx, slack.Ref{Channel: channel, TS: "1.1"}))
+		},
 	}
 }
 
@@ -92,7 +118,7 @@ func TestErrorsAreSortedByWhatTheyMeanForTheCaller(t *testing.T) {
 		{"empty object", saying(200, `{}`), slack.Ambiguous, slack.Retryable, "empty_answer"},
 		{"HTML", saying(200, "<!doctype html><p>Maintenance"), slack.Ambiguous, slack.Retryable, "bad_answer"},
 		{"a list", saying(200, "[]"), slack.Ambiguous, slack.Retryable, "bad_answer"},
-		{"too long", saying(200, `{"ok":true,"x":"`+strings.Repeat("x", 1<<20)+`"}`), slack.Ambiguous, slack.Retryable, "bad_answer"},
+		{"too long", saying(200, `{"ok":true,"x":"`+strings.Repeat("x", 8<<20)+`"}`), slack.Ambiguous, slack.Retryable, "bad_answer"},
 		{"500", saying(500, "oops"), slack.Ambiguous, slack.Retryable, "http_500"},
 		{"503 in HTML", saying(503, "<html>"), slack.Ambiguous, slack.Retryable, "http_503"},
 		{"403 of a proxy", saying(403, "<html>"), slack.Retryable, slack.Retryable, "http_403"},
@@ -249,16 +275,27 @@ func TestTheTokenTravelsInAHeaderAndNowhereElse(t *testing.T) {
 			http.Error(w, "token in the wrong place", http.StatusTeapot)
 			return
 		}
-		_, _ = io.WriteString(w, `{"ok":true,"channel":"C1","ts":"1.1","team_id":"T1","user_id":"U1"}`)
+		_, _ = io.WriteString(w, everything(r, `"C1"`))
 	})
 	for method, err := range calls(t, client) {
 		require.NoError(t, err, method)
 	}
 }
 
-func TestAPostSucceedsWhateverSlackRepeatsOfIt(t *testing.T) {
+// everything is an answer with what each method wants to hear.
+func everything(r *http.Request, posted string) string {
+	where := `{"id":"C1","name":"x"}`
+	if strings.Contains(r.URL.Path, "/chat.") {
+		where = posted
+	}
+	return `{"ok":true,"channel":` + where + `,"ts":"1.1","team_id":"T1","user_id":"U1","permalink":"https://acme.slack.com/archives/C1/p11",
+		"user":{"id":"U0ANA","profile":{"email":"ana@example.com"}},"usergroups":[],"channels":[],
+		"message":{"blocks":[{"type":7}]},"view":{"blocks":"?"}}`
+}
+
+func TestACallSucceedsWhateverSlackRepeatsOfIt(t *testing.T) {
 	t.Parallel()
-	client := answering(t, saying(200, `{"ok":true,"channel":"D1","ts":"1.2","team_id":"T1","user_id":"U1","message":{"blocks":[{"type":7}]},"view":{"blocks":"?"}}`))
+	client := answering(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, everything(r, `"D1"`)) })
 	for method, err := range calls(t, client) {
 		require.NoError(t, err, method)
 	}

@@ -26,13 +26,13 @@ func shownRequest(m slack.Message) string {
 	return rich.Elements[0].(*slackgo.RichTextPreformatted).Elements[0].(*slackgo.RichTextSectionTextElement).Text
 }
 
-func TestABodyOf40kBCannotBeApprovedAndSaysSo(t *testing.T) {
+func TestABodyOf40kBIsApprovedFromTheFullViewAloneAndSaysSo(t *testing.T) {
 	t.Parallel()
 	body := `{"note":"` + strings.Repeat("x", 40_000) + `"}`
 	m := slack.Card(pendingView(t, withBody(body)))
 	require.NoError(t, slack.Lint(m))
-	require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk}, buttons(m))
-	require.Contains(t, textsOf(t, m.Blocks).all(), "*This request cannot be approved from here:* it is too long to be shown here in full.")
+	requireReviewed(t, pendingView(t, withBody(body)))
+	require.Contains(t, textsOf(t, m.Blocks).all(), "*It is too long to be shown here in full:* Review… opens all of it, and it is approved from there.")
 	_, shown, _ := strings.Cut(shownRequest(m), "\n\n")
 	require.Contains(t, accountOf(m), "body "+thousands(len(shown))+" of 40,011 bytes shown")
 	require.True(t, strings.HasPrefix(body, shown))
@@ -46,7 +46,7 @@ func TestABodyOf7kBCanBeApproved(t *testing.T) {
 	t.Parallel()
 	m := slack.Card(pendingView(t, withBody(strings.Repeat("x", 7000))))
 	require.NoError(t, slack.Lint(m))
-	require.Equal(t, []string{slack.ActionApprove, slack.ActionDeny, slack.ActionAsk}, buttons(m))
+	require.Equal(t, []string{slack.ActionApprove, slack.ActionDeny, slack.ActionAsk, slack.ActionView}, buttons(m))
 	require.Contains(t, accountOf(m), "body 7,000 of 7,000 bytes shown")
 }
 
@@ -55,18 +55,32 @@ func TestACutNeverGoesThroughACharacterOrItsSpelling(t *testing.T) {
 	for _, unit := range []string{"語", "👍", "👩‍👧", "\u202e", "\xff", "é", "a\u0301", "🇩🇪"} {
 		for lead := range 8 {
 			body := strings.Repeat("a", lead) + strings.Repeat(unit, 12_000)
-			m := slack.Card(pendingView(t, withBody(body)))
+			v := pendingView(t, withBody(body))
+			m := slack.Card(v)
 			require.NoError(t, slack.Lint(m))
 			shown := shownRequest(m)
 			require.True(t, utf8.ValidString(shown))
 			require.NotRegexp(t, `\\(u[0-9a-f]{0,3}|U[0-9a-f]{0,7}|x[0-9a-f]?|)$`, shown)
-			require.NotContains(t, buttons(m), slack.ActionApprove)
+			require.False(t, slack.Offers(v, slack.ActionApprove))
 		}
 	}
 }
 
-// Whatever is too long to show takes Approve away, wherever it is.
-func TestFieldNote10WhatIsNotShownInFullCannotBeApproved(t *testing.T) {
+// requireReviewed demands that an approval of a view is given from the full view alone.
+func requireReviewed(t *testing.T, v slack.View) {
+	t.Helper()
+	m := slack.Card(v)
+	require.NoError(t, slack.Lint(m))
+	require.True(t, slack.NeedsReview(v))
+	require.Contains(t, buttons(m), slack.ActionApprove)
+	first := block(m, "act").(*slackgo.ActionBlock).Elements.ElementSet[0].(*slackgo.ButtonBlockElement)
+	require.Equal(t, "Review…", first.Text.Text)
+	require.Nil(t, first.Confirm)
+	require.Contains(t, textsOf(t, m.Blocks).all(), "it is approved from there")
+}
+
+// Whatever is too long to show is approved where it is not, wherever it is.
+func TestFieldNote10WhatACardDoesNotShowInFullCannotBeApprovedFromIt(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 12_000)
 	for name, edit := range map[string]func(*approvals.Submission, *approvals.Plan){
@@ -85,10 +99,10 @@ func TestFieldNote10WhatIsNotShownInFullCannotBeApproved(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := slack.Card(pendingView(t, edit))
-			require.NoError(t, slack.Lint(m))
-			require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk}, buttons(m))
-			require.Contains(t, textsOf(t, m.Blocks).all(), "cannot be approved from here")
+			v := pendingView(t, edit)
+			requireReviewed(t, v)
+			require.False(t, slack.ShowsAll(v))
+			require.False(t, slack.Offers(v, slack.ActionApprove))
 		})
 	}
 }
@@ -107,7 +121,7 @@ func TestATicketWhoseBytesAreNotThoseOfItsDigestCannotBeApproved(t *testing.T) {
 		v := pendingView(t, nil)
 		tamper(&v.Ticket)
 		m := slack.Card(v)
-		require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk}, buttons(m), name)
+		require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk, slack.ActionView}, buttons(m), name)
 		require.Contains(t, textsOf(t, m.Blocks).all(), "does not have the fingerprint of what was submitted", name)
 		require.NoError(t, slack.Lint(m), name)
 	}

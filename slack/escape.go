@@ -38,20 +38,61 @@ type screen struct {
 	full bool
 }
 
-// write shows text, which may be any bytes, and returns how many of its bytes are shown.
+// write shows text, which may be any bytes, and returns how many of its bytes are shown. A
+// character and the marks on it are shown together or not at all.
 func (s *screen) write(text string, keep charset) (shown int) {
-	for shown < len(text) {
-		r, size := utf8.DecodeRuneInString(text[shown:])
-		piece, spelled := s.spell(r, text[shown:shown+size], keep)
-		if !s.put(piece) {
-			return shown
+	for shown < len(text) && !s.full {
+		if n := s.writePlain(text[shown:], keep); n > 0 {
+			shown += n
+			continue
 		}
-		if spelled {
-			s.spelled++
-		}
-		shown += size
+		shown += s.writeMarked(text[shown:], keep)
 	}
 	return shown
+}
+
+// writePlain shows what a text begins with in printable ASCII, at once, for the sake of
+// long ones. The last of it is left when a mark may follow.
+func (s *screen) writePlain(text string, keep charset) (n int) {
+	for n < len(text) && text[n] < utf8.RuneSelf && plain(rune(text[n]), keep) {
+		n++
+	}
+	if n < len(text) && text[n] >= utf8.RuneSelf {
+		n--
+	}
+	if n <= 0 {
+		return 0
+	}
+	s.marks = 0
+	if n > s.room {
+		n, s.full = s.room, true
+	}
+	s.room -= n
+	s.out.WriteString(text[:n])
+	return n
+}
+
+// writeMarked shows the character that a text begins with, and as many marks on it as are
+// shown as such.
+func (s *screen) writeMarked(text string, keep charset) (n int) {
+	var pieces strings.Builder
+	spelled := 0
+	for n < len(text) {
+		r, size := utf8.DecodeRuneInString(text[n:])
+		if n > 0 && (!unicode.In(r, unicode.Mn, unicode.Me) || s.marks >= maxMarks) {
+			break
+		}
+		piece, odd := s.spell(r, text[n:n+size], keep)
+		if pieces.WriteString(piece); odd {
+			spelled++
+		}
+		n += size
+	}
+	if !s.put(pieces.String()) {
+		return 0
+	}
+	s.spelled += spelled
+	return n
 }
 
 // put shows our own words.
@@ -100,7 +141,7 @@ func plain(r rune, keep charset) bool {
 		return false
 	case r == '\u3000': // the space of Chinese and Japanese text
 		return true
-	case r == '\u2800' || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
+	case r == '\u2800' || r == '\U0001d159' || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
 		return false
 	default:
 		return unicode.IsPrint(r)

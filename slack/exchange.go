@@ -11,34 +11,46 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	slackgo "github.com/slack-go/slack"
 )
 
-// exchange stands between slack-go and the wire. It moves the token from the form, where
-// slack-go puts it, into a header; bounds what is read; and keeps from slack-go the parts
-// of an answer that nobody here needs, because one block in them that it cannot decode
-// would make a message that was posted look as if it might not have been.
-type exchange struct{ cfg Config }
+// exchange stands between us, slack-go included, and the wire. It sets the token, which
+// slack-go would put into the form, as a header; bounds what is read; and keeps from
+// slack-go the parts of an answer that nobody here needs, because one block in them that it
+// cannot decode would make a message that was posted look as if it might not have been.
+type exchange struct {
+	http   Doer
+	tokens func(ctx context.Context, refused Secret) (Secret, error)
 
-// maxAnswer is how much of an answer is read, in bytes.
-const maxAnswer = 1 << 20
+	mu     sync.Mutex
+	recent []Secret // tokens that were used lately, to keep them out of errors
+}
+
+const (
+	// maxAnswer is how much of an answer is read, in bytes.
+	maxAnswer = 1 << 20
+	// maxRecent is how many tokens are remembered.
+	maxRecent = 8
+)
 
 var errTooLong = errors.New("the answer is too long")
 
-// Do makes one exchange.
+func newExchange(cfg Config) *exchange {
+	x := &exchange{http: cfg.HTTP, tokens: cfg.Tokens}
+	if cfg.Tokens == nil {
+		x.tokens = func(context.Context, Secret) (Secret, error) { return cfg.Token, nil }
+	}
+	return x
+}
+
+// Do makes one exchange for slack-go.
 func (x *exchange) Do(req *http.Request) (*http.Response, error) {
-	if err := x.moveToken(req); err != nil {
+	if err := withoutToken(req); err != nil {
 		return nil, err
 	}
-	resp, err := x.cfg.HTTP.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	// The body that came off the wire, not the one put in its place below.
-	wire := resp.Body
-	defer func() { _ = wire.Close() }()
-	raw, err := readAnswer(resp)
+	resp, raw, err := x.send(req, maxAnswer)
 	if err != nil {
 		return nil, err
 	}
@@ -46,8 +58,91 @@ func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func (x *exchange) moveToken(req *http.Request) error {
-	req.Header.Set("Authorization", "Bearer "+string(x.cfg.Token))
+// send makes one exchange, and one more when the token has expired, which Slack says
+// before it does anything. It reads at most limit bytes of the answer.
+func (x *exchange) send(req *http.Request, limit int64) (*http.Response, []byte, error) {
+	token, err := x.token(req.Context(), "")
+	if err != nil {
+		return nil, nil, err
+	}
+	resp, raw, err := x.sendAs(req, token, limit)
+	if err != nil || !expired(raw) {
+		return resp, raw, err
+	}
+	next, err := x.token(req.Context(), token)
+	if err != nil {
+		return nil, nil, err
+	}
+	if next == token {
+		return resp, raw, nil
+	}
+	again := req.Clone(req.Context())
+	if req.GetBody != nil {
+		if again.Body, err = req.GetBody(); err != nil {
+			return nil, nil, fmt.Errorf("read the request again: %w", err)
+		}
+	}
+	return x.sendAs(again, next, limit)
+}
+
+func (x *exchange) sendAs(req *http.Request, token Secret, limit int64) (*http.Response, []byte, error) {
+	req.Header.Set("Authorization", "Bearer "+string(token))
+	resp, err := x.http.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The body that came off the wire, not the one that may be put in its place.
+	wire := resp.Body
+	defer func() { _ = wire.Close() }()
+	raw, err := readAnswer(resp, limit)
+	if err != nil {
+		return nil, nil, err
+	}
+	return resp, raw, nil
+}
+
+func (x *exchange) token(ctx context.Context, refused Secret) (Secret, error) {
+	token, err := x.tokens(ctx, refused)
+	if err == nil && token == "" {
+		err = errors.New("there is none")
+	}
+	if err != nil {
+		return "", &tokenError{cause: err}
+	}
+	x.remember(token)
+	return token, nil
+}
+
+// remember keeps a secret out of errors from now on.
+func (x *exchange) remember(secret Secret) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !slices.Contains(x.recent, secret) {
+		x.recent = append(x.recent[max(0, len(x.recent)-maxRecent+1):], secret)
+	}
+}
+
+// used are the tokens that an error might repeat.
+func (x *exchange) used() []Secret {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.recent)
+}
+
+// expired recognises the one answer after which a call is made again.
+func expired(raw []byte) bool {
+	var got envelope
+	return bytes.Contains(raw, []byte("token_expired")) && json.Unmarshal(raw, &got) == nil && !got.OK && got.Code == "token_expired"
+}
+
+// tokenError says that a call was not made for want of a token.
+type tokenError struct{ cause error }
+
+func (e *tokenError) Error() string { return "no token: " + e.cause.Error() }
+func (e *tokenError) Unwrap() error { return e.cause }
+
+// withoutToken takes the token that slack-go knows of, which is none, out of its form.
+func withoutToken(req *http.Request) error {
 	if req.Header.Get("Content-Type") != "application/x-www-form-urlencoded" || req.Body == nil {
 		return nil
 	}
@@ -72,12 +167,12 @@ func setBody(req *http.Request, raw []byte) {
 	req.Body, _ = req.GetBody()
 }
 
-func readAnswer(resp *http.Response) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+func readAnswer(resp *http.Response, limit int64) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the answer: %w", err)
 	}
-	if len(raw) > maxAnswer {
+	if int64(len(raw)) > limit {
 		return nil, errTooLong
 	}
 	return raw, nil
@@ -99,25 +194,45 @@ func withoutEcho(raw []byte) []byte {
 // own hosts are called. A response_url works five times within half an hour; after that
 // the error is [Permanent].
 func (c *Client) Respond(ctx context.Context, responseURL, text string) error {
-	const method = "response_url"
-	target, err := c.responseTarget(responseURL)
-	if err != nil {
-		return c.failed(ctx, refusedHere(method, err))
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	body := encode(map[string]any{
+	return c.respondWith(ctx, responseURL, map[string]any{
 		"response_type": "ephemeral", "replace_original": false,
 		"text": entities.Replace(shorten(orDash(text), 2500, lines)),
 	})
+}
+
+// RespondMessage is [Client.Respond] with a whole message, for that person alone or for
+// the whole channel.
+func (c *Client) RespondMessage(ctx context.Context, responseURL string, m Message, ephemeral bool) error {
+	if err := Lint(m); err != nil {
+		return c.failed(ctx, refusedHere(methodRespond, fmt.Errorf("message breaks block kit limits: %w", err)))
+	}
+	kind := "in_channel"
+	if ephemeral {
+		kind = "ephemeral"
+	}
+	return c.respondWith(ctx, responseURL, map[string]any{
+		"response_type": kind, "replace_original": false, "text": m.Text, "blocks": m.Blocks,
+		"unfurl_links": false, "unfurl_media": false,
+	})
+}
+
+const methodRespond = "response_url"
+
+func (c *Client) respondWith(ctx context.Context, responseURL string, body map[string]any) error {
+	target, err := c.responseTarget(responseURL)
+	if err != nil {
+		return c.failed(ctx, refusedHere(methodRespond, err))
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, nil)
 	if err != nil {
-		return c.failed(ctx, refusedHere(method, errors.New("the response_url cannot be called")))
+		return c.failed(ctx, refusedHere(methodRespond, errors.New("the response_url cannot be called")))
 	}
-	setBody(req, body)
+	setBody(req, encode(body))
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	if err := c.respond(req); err != nil {
-		return c.failed(ctx, classify(method, true, secretURL(err)))
+		return c.failed(ctx, classify(methodRespond, true, secretURL(err)))
 	}
 	return nil
 }
@@ -128,7 +243,7 @@ func (c *Client) respond(req *http.Request) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	raw, err := readAnswer(resp)
+	raw, err := readAnswer(resp, maxAnswer)
 	if err != nil {
 		return err
 	}

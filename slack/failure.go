@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"regexp"
@@ -39,7 +38,8 @@ type Error struct {
 	// Method is the Web API method, or "response_url".
 	Method string
 	// Code is Slack's word for it, such as "channel_not_found", or one of ours: "http_503",
-	// "network", "timeout", "canceled", "bad_answer", "empty_answer", "refused_here".
+	// "network", "timeout", "canceled", "bad_answer", "empty_answer", "refused_here",
+	// "too_many_pages", "no_token".
 	Code string
 	// RetryAfter is set with RateLimited: what Slack asked for, at most an hour, or a minute
 	// when it did not say, as for the limit on messages of a whole workspace.
@@ -72,6 +72,8 @@ const (
 var appCodes = []string{
 	"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "missing_scope",
 	"not_allowed_token_type", "team_access_not_granted", "org_login_required", "accesslimited", "enterprise_is_restricted",
+	// Of refreshing a token: the pair that we hold leads nowhere any more.
+	"invalid_refresh_token", "invalid_client_id", "bad_client_secret", "token_rotation_not_enabled", "invalid_grant",
 }
 
 // doubtful are answers after which a message may have been posted all the same.
@@ -91,7 +93,10 @@ func classify(method string, once bool, err error) *Error {
 		said    slackgo.SlackErrorResponse
 		status  slackgo.StatusCodeError
 	)
+	var unmade *tokenError
 	switch {
+	case errors.As(err, &unmade):
+		e.unmade(unmade)
 	case errors.As(err, &limited):
 		e.limit("ratelimited", limited.RetryAfter)
 	case errors.As(err, &said):
@@ -102,6 +107,16 @@ func classify(method string, once bool, err error) *Error {
 		e.lost(err, once)
 	}
 	return e
+}
+
+// unmade sorts a call that was not made for want of a token: whatever kept us from having
+// one, nothing was posted.
+func (e *Error) unmade(err *tokenError) {
+	var said *Error
+	e.Class, e.Code = Retryable, "no_token"
+	if errors.As(err.cause, &said) && said.Class == App {
+		e.Class = App
+	}
 }
 
 func (e *Error) limit(code string, after time.Duration) {
@@ -191,11 +206,17 @@ func refusedHere(method string, cause error) *Error {
 	return &Error{Class: Permanent, Method: method, Code: "refused_here", cause: cause}
 }
 
-// without takes the token out of an error that repeats it, as an answer might make it do.
-func (e *Error) without(token Secret) *Error {
-	clean := func(s string) string { return strings.ReplaceAll(s, string(token), masked) }
-	if e.cause != nil && strings.Contains(e.cause.Error(), string(token)) {
-		e.cause = fmt.Errorf("%s", clean(e.cause.Error()))
+// without takes tokens out of an error that repeats them, as an answer might make it do:
+// those that were used, and whatever else looks like one.
+func (e *Error) without(tokens []Secret) *Error {
+	clean := func(s string) string {
+		for _, token := range tokens {
+			s = strings.ReplaceAll(s, string(token), masked)
+		}
+		return tokenPattern.ReplaceAllString(s, masked)
+	}
+	if e.cause != nil && clean(e.cause.Error()) != e.cause.Error() {
+		e.cause = errors.New(clean(e.cause.Error()))
 	}
 	for i, d := range e.Details {
 		e.Details[i] = clean(d)
@@ -203,3 +224,7 @@ func (e *Error) without(token Secret) *Error {
 	e.Code = clean(e.Code)
 	return e
 }
+
+// tokenPattern finds tokens of all kinds: of bots, of apps, of those that rotate and those
+// that they are refreshed with.
+var tokenPattern = regexp.MustCompile(`xox[a-z]\.?[A-Za-z0-9.-]*-[A-Za-z0-9-]+|xapp-[A-Za-z0-9-]+`)

@@ -98,6 +98,28 @@ func TestFieldNote10NobodyBreaksTheGlassOnWhatIsNotShown(t *testing.T) {
 	s := submission()
 	s.Call.Body = []byte(strings.Repeat("x", 40_000))
 	v := viewOf(submitted(t, s, breakable()), 0)
-	require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk}, buttons(slack.Card(v)))
+	require.Contains(t, textsOf(t, slack.Card(v).Blocks).all(), "Whoever breaks the glass has to have read it there too.")
 	require.False(t, slack.Offers(v, slack.ActionBreakGlass))
+	v.Ticket.Plan.Redact = []string{"everything"}
+	require.NotContains(t, buttons(slack.Card(v)), slack.ActionBreakGlass, "nobody can judge it from anywhere")
+}
+
+func TestACallOf64HeadersHasAWholeCardAndACallOf100AWholeReview(t *testing.T) {
+	t.Parallel()
+	headers := func(n, size int) func(*approvals.Submission, *approvals.Plan) {
+		return func(s *approvals.Submission, _ *approvals.Plan) {
+			s.Call.Headers = nil
+			for i := range n {
+				s.Call.Headers = append(s.Call.Headers, approvals.Header{Name: fmt.Sprintf("X-H%02d", i), Value: strings.Repeat("v", size)})
+			}
+		}
+	}
+	v := pendingView(t, headers(64, 40))
+	require.NoError(t, slack.Lint(slack.Card(v)))
+	require.True(t, slack.Offers(v, slack.ActionApprove))
+	require.Contains(t, accountOf(slack.Card(v)), "headers: 64 shown")
+	v = pendingView(t, headers(100, 8192))
+	requireReviewed(t, v)
+	read, _ := readOf(slack.NewReview(v))
+	require.Equal(t, 100, strings.Count(read, strings.Repeat("v", 8192)))
 }

@@ -25,6 +25,13 @@ const (
 
 const emulatorToken slack.Secret = "xoxb-emulator" //nolint:gosec // the emulator's own
 
+// fingerprintKey is what an install has for its own.
+var fingerprintKey = []byte("the key of this install")
+
+func fingerprintOf(ticket approvals.Ticket) string {
+	return approvals.Fingerprint(fingerprintKey, ticket.Digest)
+}
+
 var start = time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
 
 func directory() approvals.Directory {
@@ -131,7 +138,7 @@ func answered(status int, success bool) approvals.Outcome {
 func viewOf(ticket approvals.Ticket, stage int) slack.View {
 	return slack.View{
 		Ticket: ticket, Tally: tallyOf(ticket, stage), Directory: directory(), Now: start.Add(20 * time.Minute), Stage: stage, Handle: handle,
-		PublicURL: "https://countersign.example.com", BaseURL: "https://billing.internal/v1",
+		PublicURL: "https://countersign.example.com", BaseURL: "https://billing.internal/v1", Fingerprint: fingerprintOf(ticket),
 	}
 }
 

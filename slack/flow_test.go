@@ -155,9 +155,7 @@ func TestWhatSlackDidNotSignDoesNotCount(t *testing.T) {
 
 func TestEveryModalIsOpenedFilledInAndSentOff(t *testing.T) {
 	t.Parallel()
-	p := breakable()
-	p.Stages[0].Comment = approvals.CommentApprove // so that Approve has a modal, and Deny wants no reason
-	v := viewOf(submitted(t, submission(), p), 0)
+	v := viewOf(submitted(t, submission(), breakable()), 0)
 	emu, client, app := listening(t, func(slack.Interaction) []byte { return nil })
 	opening := app.act
 	app.act = func(in slack.Interaction) []byte {
@@ -173,7 +171,7 @@ func TestEveryModalIsOpenedFilledInAndSentOff(t *testing.T) {
 	ref, err := client.Post(t.Context(), channel, slack.Card(v), slack.PostOptions{})
 	require.NoError(t, err)
 	for action, text := range map[string]string{
-		slack.ActionApprove: "checked with legal", slack.ActionDeny: "", slack.ActionAsk: "Which <!channel>?", slack.ActionBreakGlass: "production is down",
+		slack.ActionDeny: "", slack.ActionAsk: "Which <!channel>?", slack.ActionBreakGlass: "production is down",
 	} {
 		seen, err := emu.Click(t.Context(), "U02BO", channel, ref.TS, action, true)
 		require.NoError(t, err, action)
@@ -186,4 +184,49 @@ func TestEveryModalIsOpenedFilledInAndSentOff(t *testing.T) {
 		in := <-app.got
 		require.Equal(t, []string{action, text, handle}, []string{in.View.CallbackID, in.Typed(), in.Handle})
 	}
+}
+
+func TestAReviewIsReadPageByPageAndApprovedOnItsLast(t *testing.T) {
+	t.Parallel()
+	v := withConfirm(pendingView(t, withBody(longBody(20_000))), approvals.ConfirmCode)
+	review := slack.NewReview(v)
+	emu, client, app := listening(t, func(slack.Interaction) []byte { return nil })
+	page := 1
+	app.act = func(in slack.Interaction) []byte {
+		var err error
+		switch in.ActionID {
+		case slack.ActionApprove, slack.ActionView:
+			err = client.OpenView(t.Context(), in.TriggerID, review.Modal(reviewHandle, page, slack.ReviewApprove))
+		case slack.ActionNext, slack.ActionPrev:
+			page += map[string]int{slack.ActionNext: 1, slack.ActionPrev: -1}[in.ActionID]
+			err = client.UpdateView(t.Context(), in.View.ID, in.View.Hash, review.Modal(reviewHandle, page, slack.ReviewApprove))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return nil
+	}
+	ref, err := client.Post(t.Context(), channel, slack.Card(v), slack.PostOptions{})
+	require.NoError(t, err)
+	seen, err := emu.Click(t.Context(), "U02BO", channel, ref.TS, slack.ActionApprove, true)
+	require.NoError(t, err)
+	require.NotNil(t, seen.OpenedView)
+	require.Contains(t, seen.OpenedView.Text, "Page 1 of 3")
+	<-app.got
+	for i, action := range []string{slack.ActionNext, slack.ActionNext, slack.ActionPrev, slack.ActionNext} {
+		_, err = emu.Do(t.Context(), emulator.Action{User: "U02BO", ViewID: seen.OpenedView.ID, ActionID: action})
+		require.NoError(t, err)
+		in := <-app.got
+		require.Equal(t, []string{reviewHandle, string(slack.SurfaceModal), seen.OpenedView.ID}, []string{in.Handle, string(in.Surface), in.View.ID})
+		require.Contains(t, emu.OpenViews("U02BO")[0].Text, []string{"Page 2 of 3", "Page 3 of 3", "Page 2 of 3", "Page 3 of 3"}[i])
+	}
+	digits := v.Fingerprint[len(v.Fingerprint)-4:]
+	seen, err = emu.SubmitView(t.Context(), "U02BO", seen.OpenedView.ID, map[string]map[string]string{
+		slack.CommentBlock: {slack.InputAction: "checked with legal"}, slack.CodeBlock: {slack.InputAction: digits},
+	})
+	require.NoError(t, err)
+	require.Empty(t, seen.Errors)
+	require.True(t, seen.Closed)
+	in := <-app.got
+	require.Equal(t, []string{slack.CallbackApprove, reviewHandle, "checked with legal", digits}, []string{in.View.CallbackID, in.Handle, in.Typed(), in.Code()})
 }

@@ -14,7 +14,7 @@ import (
 // says who, which call, why, and how much was bypassed, and mentions whoever was asked.
 func GlassBroken(v View, d approvals.Decision) Message {
 	n := v.missing(d)
-	request := []slackgo.RichTextElement{preformatted(v.exhibit(roomLine).line)}
+	request := []slackgo.RichTextElement{preformatted(v.line(roomLine))}
 	if d.Comment != "" {
 		request = append(request, v.byline("Glass broken by ", d.Person, "", ": "), quote(shorten(d.Comment, roomThread, lines)))
 	}

@@ -73,6 +73,7 @@ func messagesOf(v slack.View) []slack.Message {
 		slack.Card(v), slack.Plain(v), slack.Reminder(v, 1), slack.Escalation(v, escalationOf(v, 1)), slack.Asked(v, said),
 		slack.Answered(v, said, approvals.Actor{Kind: approvals.ActorCaller, Name: v.Ticket.Caller}), slack.Stalled(v, "2 approvals are needed"),
 		slack.AskedAgain(v, "an approval no longer stands"), slack.GlassBroken(v, broken),
+		slack.OutcomeNotice(v), slack.AnswerRequest(v, said), slack.Listing("Waiting for you", []slack.HomeItem{{View: v, Handle: v.Handle}}, v.Now),
 	}
 }
 
@@ -90,7 +91,7 @@ func mrkdwnOf(t *testing.T, views []slack.View) (out []string) {
 	for _, v := range views {
 		for _, m := range messagesOf(v) {
 			for _, text := range textsOf(t, m.Blocks).mrkdwn {
-				text = strings.ReplaceAll(text, approvals.Fingerprint(v.Ticket.Digest), "F")
+				text = strings.ReplaceAll(text, v.Fingerprint, "F")
 				if account, ok := strings.CutPrefix(text, "Request fingerprint"); ok {
 					require.Regexp(t, `^[ F·a-z0-9,:\x60\\…]*$`, account)
 					continue

@@ -5,15 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
+	"strings"
 )
 
 // MaxInteraction is the largest body, in bytes, that [ParseInteraction] reads.
 const MaxInteraction = 1 << 20
 
-// ErrMalformed is the one error of [ParseInteraction]. Its text says what was wrong and
-// repeats nothing of the body.
-var ErrMalformed = errors.New("malformed interaction")
+// ErrMalformed is the one error of [ParseInteraction], [ParseCommand] and [ParseEvent]. Its
+// text says what was wrong and repeats nothing of the body.
+var ErrMalformed = errors.New("malformed request")
 
 // InteractionType says what a person did.
 type InteractionType string
@@ -34,6 +34,13 @@ const (
 	ActionDeny       = "cs.deny"
 	ActionAsk        = "cs.ask"
 	ActionBreakGlass = "cs.break_glass"
+	// ActionView opens the full view of a request, and changes nothing.
+	ActionView = "cs.view"
+	// ActionAnswer opens the modal of [AnswerModal].
+	ActionAnswer = "cs.answer"
+	// ActionNext and ActionPrev turn the pages of the full view that they are in.
+	ActionNext = "cs.next"
+	ActionPrev = "cs.prev"
 )
 
 // The callback ids of the modals that buttons open, each that of its button.
@@ -42,6 +49,10 @@ const (
 	CallbackDeny       = ActionDeny
 	CallbackAsk        = ActionAsk
 	CallbackBreakGlass = ActionBreakGlass
+	CallbackAnswer     = ActionAnswer
+	// CallbackView is that of the pages of a full view that cannot be sent off. The one that
+	// can has CallbackApprove.
+	CallbackView = ActionView
 )
 
 // The inputs of the modals, one in each, where what was typed is found and errors are shown;
@@ -50,7 +61,10 @@ const (
 	ReasonBlock   = "reason"
 	CommentBlock  = "comment"
 	QuestionBlock = "question"
-	InputAction   = "v"
+	AnswerBlock   = "answer"
+	// CodeBlock is a second input, on the last page of a full view; see [Interaction.Code].
+	CodeBlock   = "code"
+	InputAction = "v"
 )
 
 // InputOf returns the block_id of a modal's one input, by the modal's callback id; "" for a
@@ -63,6 +77,8 @@ func InputOf(callbackID string) string {
 		return CommentBlock
 	case CallbackAsk:
 		return QuestionBlock
+	case CallbackAnswer:
+		return AnswerBlock
 	}
 	return ""
 }
@@ -74,22 +90,39 @@ type Interaction struct {
 	// TeamID is the workspace of the context, which in shared channels is not always that
 	// of the person; EnterpriseID is the Grid organisation. At least one is set.
 	TeamID, EnterpriseID string
-	AppID                string
-	User                 User
+	// EnterpriseInstall says that the app is installed for the whole organisation.
+	EnterpriseInstall bool
+	AppID             string
+	User              User
+	// Surface is what it was done on.
+	Surface Surface
 	// Channel, MessageTS and ThreadTS say on which message a button was pressed.
 	Channel, MessageTS, ThreadTS string
 	// Ephemeral says that the message is one that only this person sees.
 	Ephemeral bool
 	ActionID  string
-	// Handle is the opaque pointer in the button's value or the modal's private_metadata;
-	// [ValidHandle] holds for it.
+	// Handle is the opaque pointer in the button's value or the modal's private_metadata:
+	// that of a card, for which [ValidHandle] holds, or of a full view that somebody has open,
+	// for which [ValidReview] does.
 	Handle string
 	// TriggerID opens a modal, once and within 3 s.
 	TriggerID   string
 	ResponseURL string
-	// View is set for modals.
+	// View is set for modals and Home tabs.
 	View ModalState
 }
+
+// Surface is where in Slack a person did something.
+type Surface string
+
+const (
+	// SurfaceMessage is a message: a card, or a list that only one person sees.
+	SurfaceMessage Surface = "message"
+	// SurfaceModal is a modal.
+	SurfaceModal Surface = "modal"
+	// SurfaceHome is a Home tab.
+	SurfaceHome Surface = "home"
+)
 
 // User is who did it. ID is only unique within TeamID, the person's home workspace.
 type User struct{ ID, TeamID string }
@@ -104,11 +137,11 @@ type ModalState struct {
 // Typed returns what was typed into a modal of ours: a reason, a comment or a question.
 func (i Interaction) Typed() string { return i.View.State[InputOf(i.View.CallbackID)][InputAction] }
 
-var handlePattern = regexp.MustCompile(`^h_[0-9a-f]{32}$`)
-
-// ValidHandle reports whether the text has the form of a handle: "h_" and 128 random bits
-// in hex. It says nothing about whether there is such a handle.
-func ValidHandle(h string) bool { return handlePattern.MatchString(h) }
+// Code returns the digits of the fingerprint that were typed into the full view of a
+// request whose rule wants them, without spaces.
+func (i Interaction) Code() string {
+	return strings.Join(strings.Fields(i.View.State[CodeBlock][InputAction]), "")
+}
 
 // ParseInteraction reads the body of an interaction whose signature [Verifier.Verify] has
 // accepted. Only these bytes count: what stands in a URL's query was not signed. The body
@@ -128,8 +161,12 @@ func ParseInteraction(raw []byte) (Interaction, error) {
 	return parsePayload([]byte(form["payload"][0]))
 }
 
+// ParseInteractionJSON is [ParseInteraction] for the payload of an envelope of Socket Mode,
+// which comes without a form.
+func ParseInteractionJSON(raw []byte) (Interaction, error) { return parsePayload(raw) }
+
 func parsePayload(raw []byte) (Interaction, error) {
-	if err := uniqueKeys(raw); err != nil {
+	if err := bounded(raw); err != nil {
 		return Interaction{}, err
 	}
 	var p payload

@@ -24,6 +24,15 @@ const submissionJSON = `{"type":"view_submission","team":{"id":"T0ACME"},"user":
 "state":{"values":{"reason":{"v":{"type":"plain_text_input","value":"Not before <the> audit"}},"opts":{"v":{"type":"checkboxes","selected_options":[]},"n":{"value":null}}}}},
 "response_urls":[]}`
 
+const pageJSON = `{"type":"block_actions","user":{"id":"U02BO","team_id":"T0ACME"},"api_app_id":"A0CS","team":{"id":"T0ACME"},"is_enterprise_install":true,
+"enterprise":{"id":"E0ORG"},"container":{"type":"view","view_id":"V01"},"trigger_id":"1.2.3",
+"view":{"id":"V01","type":"modal","callback_id":"cs.view","hash":"156.abc","private_metadata":"{\"h\":\"` + reviewHandle + `\"}","state":{"values":{}}},
+"actions":[{"action_id":"cs.next","block_id":"act","value":"` + reviewHandle + `","type":"button"}]}`
+
+const homeJSON = `{"type":"block_actions","user":{"id":"U02BO","team_id":"T0ACME"},"api_app_id":"A0CS","team":{"id":"T0ACME"},
+"container":{"type":"view","view_id":"V02"},"trigger_id":"1.2.3","view":{"id":"V02","type":"home","callback_id":"cs.home","hash":"156.abc","private_metadata":""},
+"actions":[{"action_id":"cs.view","block_id":"w:0","value":"` + handle + `","type":"button"}]}`
+
 func formOf(payload string) []byte { return []byte(url.Values{"payload": {payload}}.Encode()) }
 
 func parse(t *testing.T, payload string) slack.Interaction {
@@ -37,7 +46,7 @@ func TestParseInteractionReadsAClick(t *testing.T) {
 	t.Parallel()
 	want := slack.Interaction{
 		Type: slack.BlockActions, TeamID: "T0ACME", AppID: "A0CS", User: slack.User{ID: "U02BO", TeamID: "T0ACME"},
-		Channel: "C01BILLING", MessageTS: "1795447197.000001", ThreadTS: "1795447100.000001",
+		Surface: slack.SurfaceMessage, Channel: "C01BILLING", MessageTS: "1795447197.000001", ThreadTS: "1795447100.000001",
 		ActionID: slack.ActionApprove, Handle: handle, TriggerID: "13345224609.738474920.8088930838d88f008e0",
 		ResponseURL: "https://hooks.slack.com/actions/T0ACME/1/abc",
 	}
@@ -54,6 +63,53 @@ func TestParseInteractionReadsADenyModal(t *testing.T) {
 	require.Empty(t, got.View.State["opts"])
 	closed := parse(t, strings.Replace(submissionJSON, "view_submission", "view_closed", 1))
 	require.Equal(t, slack.ViewClosed, closed.Type)
+}
+
+func TestParseInteractionReadsAButtonOfAModal(t *testing.T) {
+	t.Parallel()
+	want := slack.Interaction{
+		Type: slack.BlockActions, TeamID: "T0ACME", EnterpriseID: "E0ORG", EnterpriseInstall: true, AppID: "A0CS", User: slack.User{ID: "U02BO", TeamID: "T0ACME"},
+		Surface: slack.SurfaceModal, ActionID: slack.ActionNext, Handle: reviewHandle, TriggerID: "1.2.3",
+		View: slack.ModalState{ID: "V01", CallbackID: slack.CallbackView, Hash: "156.abc", State: map[string]map[string]string{}},
+	}
+	require.Empty(t, cmp.Diff(want, parse(t, pageJSON)))
+	bare, err := slack.ParseInteractionJSON([]byte(pageJSON))
+	require.NoError(t, err)
+	require.Equal(t, want, bare)
+}
+
+func TestParseInteractionReadsAButtonOfAHomeTab(t *testing.T) {
+	t.Parallel()
+	got := parse(t, homeJSON)
+	require.Equal(t, []string{string(slack.SurfaceHome), slack.ActionView, handle, "V02", "", ""},
+		[]string{string(got.Surface), got.ActionID, got.Handle, got.View.ID, got.Channel, got.MessageTS})
+}
+
+func TestParseInteractionRefusesViewsThatContradictThemselves(t *testing.T) {
+	t.Parallel()
+	otherReview := "v_ffffffffffffffffffffffffffffffff"
+	for name, edit := range map[string][2]string{
+		"two handles":         {`"value":"` + reviewHandle, `"value":"` + otherReview},
+		"a card's handle":     {`"value":"` + reviewHandle, `"value":"` + handle},
+		"no pointer":          {`"private_metadata":"{\"h\":\"` + reviewHandle + `\"}"`, `"private_metadata":""`},
+		"two views":           {`"view_id":"V01"`, `"view_id":"V02"`},
+		"no view":             {`"view":{`, `"vista":{`},
+		"an unknown kind":     {`"type":"modal"`, `"type":"workflow_step"`},
+		"a review, shortened": {`"value":"` + reviewHandle, `"value":"` + reviewHandle[:33]},
+	} {
+		require.Contains(t, pageJSON, edit[0], name)
+		_, err := slack.ParseInteraction(formOf(strings.Replace(pageJSON, edit[0], edit[1], 1)))
+		require.ErrorIs(t, err, slack.ErrMalformed, name)
+	}
+}
+
+func TestASubmissionOfAReviewCarriesItsHandle(t *testing.T) {
+	t.Parallel()
+	got := parse(t, strings.NewReplacer(handle, reviewHandle, "cs.deny", slack.CallbackApprove, `"reason"`, `"comment"`).Replace(submissionJSON))
+	require.Equal(t, []string{reviewHandle, "Not before <the> audit"}, []string{got.Handle, got.Typed()})
+	require.True(t, slack.ValidReview(got.Handle))
+	require.False(t, slack.ValidHandle(got.Handle))
+	require.Equal(t, slack.SurfaceModal, got.Surface)
 }
 
 func TestParseInteractionReadsAGridOrganisation(t *testing.T) {
@@ -130,7 +186,8 @@ func TestParseInteractionIgnoresOtherParameters(t *testing.T) {
 	require.Equal(t, handle, got.Handle)
 }
 
-func FuzzParseInteraction(f *testing.F) {
+// FuzzForm is about the form round the payload.
+func FuzzForm(f *testing.F) {
 	f.Add(formOf(clickJSON))
 	f.Add(formOf(submissionJSON))
 	f.Add([]byte("payload=%7B%7D"))
@@ -142,7 +199,7 @@ func FuzzParseInteraction(f *testing.F) {
 			require.Zero(t, got)
 			return
 		}
-		require.True(t, slack.ValidHandle(got.Handle))
+		require.True(t, slack.ValidHandle(got.Handle) || slack.ValidReview(got.Handle))
 		require.NotEmpty(t, got.User.ID)
 		require.NotEmpty(t, got.AppID)
 		require.NotEmpty(t, got.TeamID+got.EnterpriseID)
@@ -152,16 +209,22 @@ func FuzzParseInteraction(f *testing.F) {
 	})
 }
 
-// FuzzParsePayload gets past the form at once.
-func FuzzParsePayload(f *testing.F) {
-	f.Add(clickJSON)
-	f.Add(submissionJSON)
+// FuzzInteraction gets past the form at once.
+func FuzzInteraction(f *testing.F) {
+	for _, seed := range []string{clickJSON, submissionJSON, pageJSON, homeJSON} {
+		f.Add(seed)
+	}
 	f.Fuzz(func(t *testing.T, payload string) {
 		got, err := slack.ParseInteraction(formOf(payload))
+		bare, again := slack.ParseInteractionJSON([]byte(payload))
+		require.Equal(t, got, bare, "the same by either transport")
 		if err == nil {
-			require.True(t, slack.ValidHandle(got.Handle))
+			require.NoError(t, again)
+			require.True(t, slack.ValidHandle(got.Handle) || slack.ValidReview(got.Handle))
+			require.Contains(t, []slack.Surface{slack.SurfaceMessage, slack.SurfaceModal, slack.SurfaceHome}, got.Surface)
 			return
 		}
 		require.ErrorIs(t, err, slack.ErrMalformed)
+		require.ErrorIs(t, again, slack.ErrMalformed)
 	})
 }

@@ -25,6 +25,8 @@ const (
 	maxMetadata    = 3000
 	// maxAllText is the text of all blocks together. Slack documents no number.
 	maxAllText = 10_000
+	// maxViewBytes is a whole view, in bytes of JSON.
+	maxViewBytes = 250_000
 )
 
 // linter collects what is wrong; characters are counted as UTF-16 does, which is the most
@@ -33,6 +35,8 @@ type linter struct {
 	problems []error
 	ids      map[string]bool
 	text     int
+	// view says that it is one, whose size is bounded otherwise than that of messages.
+	view bool
 }
 
 func (l *linter) fail(format string, args ...any) {
@@ -52,23 +56,41 @@ func Lint(m Message) error {
 
 // LintModal is [Lint] for a modal.
 func LintModal(v slackgo.ModalViewRequest) error {
-	l := &linter{ids: map[string]bool{}}
+	l := &linter{ids: map[string]bool{}, view: true}
 	l.object("modal title", v.Title, maxModalLabel)
 	l.object("modal close", v.Close, maxModalLabel)
 	if v.Submit != nil {
 		l.object("modal submit", v.Submit, maxModalLabel)
 	}
-	l.length("callback_id", v.CallbackID, 0, maxID)
-	l.length("private_metadata", v.PrivateMetadata, 0, maxMetadata)
-	l.items("modal blocks", len(v.Blocks.BlockSet), 1, maxViewBlocks)
-	for _, b := range v.Blocks.BlockSet {
+	l.surface(v, v.CallbackID, v.PrivateMetadata, v.Blocks.BlockSet, v.Submit != nil)
+	return errors.Join(l.problems...)
+}
+
+// LintHome is [Lint] for a Home tab.
+func LintHome(v slackgo.HomeTabViewRequest) error {
+	l := &linter{ids: map[string]bool{}, view: true}
+	if v.Type != slackgo.VTHomeTab {
+		l.fail("a home tab is of type %q", v.Type)
+	}
+	l.surface(v, v.CallbackID, v.PrivateMetadata, v.Blocks.BlockSet, false)
+	return errors.Join(l.problems...)
+}
+
+// surface checks what modals and Home tabs have in common.
+func (l *linter) surface(view any, callback, metadata string, blocks []slackgo.Block, submit bool) {
+	l.length("callback_id", callback, 0, maxID)
+	l.length("private_metadata", metadata, 0, maxMetadata)
+	l.items("view blocks", len(blocks), 1, maxViewBlocks)
+	for _, b := range blocks {
 		if in, ok := b.(*slackgo.InputBlock); ok {
-			l.input(in, v.Submit != nil)
+			l.input(in, submit)
 			continue
 		}
 		l.blocks([]slackgo.Block{b})
 	}
-	return errors.Join(l.problems...)
+	if n := len(encode(view)); n > maxViewBytes {
+		l.fail("the view has %d bytes, at most %d are allowed", n, maxViewBytes)
+	}
 }
 
 func (l *linter) blocks(blocks []slackgo.Block) {
@@ -92,7 +114,7 @@ func (l *linter) blocks(blocks []slackgo.Block) {
 			l.fail("block %q is of an unknown kind %s", b.ID(), b.BlockType())
 		}
 	}
-	if l.text > maxAllText {
+	if l.text > maxAllText && !l.view {
 		l.fail("%d characters in all blocks, at most %d are safe", l.text, maxAllText)
 	}
 }
@@ -111,6 +133,13 @@ func (l *linter) section(b *slackgo.SectionBlock) {
 	}
 	if b.Text != nil {
 		l.object("section "+b.BlockID, b.Text, maxSectionText)
+	}
+	if b.Accessory != nil {
+		if b.Accessory.ButtonElement == nil {
+			l.fail("section %q has an accessory other than a button", b.BlockID)
+		} else {
+			l.button(b.Accessory.ButtonElement)
+		}
 	}
 	l.items("fields", len(b.Fields), 0, maxFields)
 	for _, f := range b.Fields {

@@ -119,6 +119,7 @@ func anyTicket(r *rapid.T) approvals.Ticket {
 		x.Plan.Stages[i].Round, x.Plan.Stages[i].Channel = i, text("channel")
 		x.Plan.Stages[i].Comment = rapid.SampledFrom([]approvals.CommentRule{"", approvals.CommentApprove, approvals.CommentDeny, approvals.CommentBoth, "odd"}).Draw(r, "comment")
 	}
+	x.Plan.Live = map[string]string{"security": rapid.SampledFrom([]string{"S0SECURITY", text("group")}).Draw(r, "live")}
 	x.Tiers = make([]int, len(x.Plan.Stages))
 	for range rapid.IntRange(0, 30).Draw(r, "decisions") {
 		x.Decisions = append(x.Decisions, approvals.Decision{
@@ -151,6 +152,9 @@ func TestAnyTicketRendersWithinTheLimitsAndSlackTakesIt(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		ticket := anyTicket(r)
 		v := viewOf(ticket, rapid.IntRange(-1, 3).Draw(r, "card"))
+		v.Confirm = rapid.SampledFrom(append(approvals.Confirms(), "odd")).Draw(r, "confirm")
+		v.Reader, v.Permalink = rapid.SampledFrom([]string{"", "bo"}).Draw(r, "reader"), rapid.SampledFrom([]string{"", permalink, anyText(r, "link")}).Draw(r, "permalink")
+		v.Fingerprint = rapid.SampledFrom([]string{"", v.Fingerprint, anyText(r, "print")}).Draw(r, "fingerprint")
 		for range rapid.IntRange(0, 5).Draw(r, "answers") {
 			v.Answered = append(v.Answered, approvals.Question{Person: anyText(r, "asker"), Text: anyText(r, "question"), Answer: anyText(r, "answer")})
 		}
@@ -162,11 +166,24 @@ func TestAnyTicketRendersWithinTheLimitsAndSlackTakesIt(t *testing.T) {
 				r.Fatalf("post: %v", err)
 			}
 		}
-		for _, action := range []string{slack.ActionApprove, slack.ActionDeny, slack.ActionAsk, slack.ActionBreakGlass} {
+		for _, action := range []string{slack.ActionDeny, slack.ActionAsk, slack.ActionBreakGlass, slack.ActionAnswer} {
 			m, _ := slack.Modal(v, action)
 			if err := slack.LintModal(m); err != nil {
 				r.Fatalf("modal %s: %v", action, err)
 			}
+		}
+		review := slack.NewReview(v)
+		for _, page := range []int{1, 2, review.Pages()} {
+			if err := slack.LintModal(review.Modal(reviewHandle, page, slack.ReviewApprove)); err != nil {
+				r.Fatalf("page %d: %v", page, err)
+			}
+		}
+		items := times(21, slack.HomeItem{View: v, Handle: handle, Permalink: v.Permalink, Note: anyText(r, "note")})
+		if err := slack.LintHome(slack.Home(slack.HomeTab{Waiting: items, Asked: items, Requests: items, Now: start})); err != nil {
+			r.Fatalf("home: %v", err)
+		}
+		if err := slack.Lint(slack.Listing(anyText(r, "title"), items, start)); err != nil {
+			r.Fatalf("listing: %v", err)
 		}
 	})
 }

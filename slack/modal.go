@@ -19,29 +19,19 @@ const (
 
 // Modal renders the modal that a button opens, to be opened within 3 s of the click. It
 // carries v.Handle and nothing else; whoever sends it off is checked again then. False for
-// a button that opens none.
+// a button that opens none, such as Approve, which leads to a [Review] if to anything.
 func Modal(v View, action string) (slackgo.ModalViewRequest, bool) {
 	switch action {
-	case ActionApprove:
-		return ApproveModal(v), true
 	case ActionDeny:
 		return DenyModal(v), true
 	case ActionAsk:
 		return AskModal(v), true
 	case ActionBreakGlass:
 		return BreakGlassModal(v), true
+	case ActionAnswer:
+		return AnswerModal(v), true
 	}
 	return slackgo.ModalViewRequest{}, false
-}
-
-// ApproveModal asks for the comment that a rule wants with an approval.
-func ApproveModal(v View) slackgo.ModalViewRequest {
-	effect := "It runs at once after the last approval."
-	if hour := v.hour(); hour != "" {
-		effect = "It runs after the last approval" + hour + "."
-	}
-	return v.modal(CallbackApprove, "Approve request", "Approve", section(blockOutcome, effect),
-		typing(CommentBlock, "Comment (kept in the audit log)", MaxReason, true))
 }
 
 // DenyModal asks why. Where the rule does not want to know, a reason is optional.
@@ -78,7 +68,7 @@ func BreakGlassModal(v View) slackgo.ModalViewRequest {
 // modal shows which request it is about, what sending it off does, and one input.
 func (v View) modal(callback, title, submit string, effect, input slackgo.Block) slackgo.ModalViewRequest {
 	blocks := []slackgo.Block{
-		rich(blockRequest, preformatted(v.exhibit(roomLine).line)),
+		rich(blockRequest, preformatted(v.line(roomLine))),
 		contextLine(blockHash, "Request fingerprint "+v.fingerprint()),
 	}
 	if effect != nil {
@@ -93,8 +83,15 @@ func (v View) modal(callback, title, submit string, effect, input slackgo.Block)
 
 // typing is an input for a few lines of text.
 func typing(id, label string, longest int, required bool) slackgo.Block {
+	block := written(id, label, longest, required)
+	block.Element.(*slackgo.PlainTextInputBlockElement).FocusOnLoad = true
+	return block
+}
+
+// written is typing for a view that begins with something to read.
+func written(id, label string, longest int, required bool) *slackgo.InputBlock {
 	input := slackgo.NewPlainTextInputBlockElement(nil, InputAction).WithMultiline(true).WithMaxLength(longest)
-	if input.FocusOnLoad = true; required {
+	if required {
 		input = input.WithMinLength(MinTyped)
 	}
 	return slackgo.NewInputBlock(id, plainText(label), nil, input).WithOptional(!required)

@@ -24,8 +24,8 @@ func TestEveryModalIsAsReviewed(t *testing.T) {
 	glass := viewOf(submitted(t, submission(), breakable()), 0)
 	for name, m := range map[string]slackgo.ModalViewRequest{
 		"deny": slack.DenyModal(pendingView(t, reasoned)), "deny_without_reason": slack.DenyModal(pendingView(t, nil)),
-		"approve": slack.ApproveModal(pendingView(t, nil)), "approve_scheduled": slack.ApproveModal(scheduled),
-		"ask": slack.AskModal(pendingView(t, nil)), "break_glass": slack.BreakGlassModal(glass), "break_glass_scheduled": slack.BreakGlassModal(scheduled),
+		"answer": slack.AnswerModal(states(t)["needs_info"]),
+		"ask":    slack.AskModal(pendingView(t, nil)), "break_glass": slack.BreakGlassModal(glass), "break_glass_scheduled": slack.BreakGlassModal(scheduled),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -43,15 +43,17 @@ func TestEveryModalIsAsReviewed(t *testing.T) {
 func TestEveryButtonThatOpensAModalOpensItsOwn(t *testing.T) {
 	t.Parallel()
 	v := viewOf(submitted(t, submission(), breakable()), 0)
-	for _, action := range []string{slack.ActionApprove, slack.ActionDeny, slack.ActionAsk, slack.ActionBreakGlass} {
+	for _, action := range []string{slack.ActionDeny, slack.ActionAsk, slack.ActionBreakGlass, slack.ActionAnswer} {
 		m, ok := slack.Modal(v, action)
 		require.True(t, ok, action)
 		require.Equal(t, action, m.CallbackID)
 		require.NotEmpty(t, slack.InputOf(action))
 	}
-	_, ok := slack.Modal(v, "cs.view")
-	require.False(t, ok)
-	require.Empty(t, slack.InputOf("cs.view"))
+	for _, action := range []string{slack.ActionView, slack.ActionApprove, slack.ActionNext, slack.ActionPrev, ""} {
+		_, ok := slack.Modal(v, action)
+		require.False(t, ok, action)
+	}
+	require.Empty(t, slack.InputOf(slack.ActionView))
 }
 
 func TestBreakingTheGlassSaysWhatItBypassesAndWhoHears(t *testing.T) {

@@ -17,6 +17,7 @@ type payload struct {
 	Type       InteractionType `json:"type"`
 	Team       *identified     `json:"team"`
 	Enterprise *identified     `json:"enterprise"`
+	OrgInstall bool            `json:"is_enterprise_install"`
 	AppID      string          `json:"api_app_id"`
 	User       struct {
 		ID     string `json:"id"`
@@ -24,6 +25,8 @@ type payload struct {
 	} `json:"user"`
 	Channel   *identified `json:"channel"`
 	Container struct {
+		Type      string `json:"type"`
+		ViewID    string `json:"view_id"`
 		ChannelID string `json:"channel_id"`
 		MessageTS string `json:"message_ts"`
 		ThreadTS  string `json:"thread_ts"`
@@ -37,6 +40,7 @@ type payload struct {
 	} `json:"actions"`
 	View *struct {
 		ID              string `json:"id"`
+		Type            string `json:"type"`
 		CallbackID      string `json:"callback_id"`
 		Hash            string `json:"hash"`
 		PrivateMetadata string `json:"private_metadata"`
@@ -69,13 +73,26 @@ func (p payload) check() error {
 	default:
 		return malformed("an unknown type")
 	}
-	if !idPattern.MatchString(p.User.ID) || !idPattern.MatchString(p.AppID) {
-		return malformed("no user or no app")
+	if err := identify(User{p.User.ID, p.User.TeamID}, p.AppID, p.Team.id(), p.Enterprise.id()); err != nil {
+		return err
 	}
-	if p.Team.id() == "" && p.Enterprise.id() == "" {
+	return possible(p.Channel.id(), p.Container.ChannelID)
+}
+
+// identify refuses what does not say who it is of, of which app, and where.
+func identify(user User, app, team, enterprise string) error {
+	switch {
+	case !idPattern.MatchString(user.ID) || !idPattern.MatchString(app):
+		return malformed("no user or no app")
+	case team == "" && enterprise == "":
 		return malformed("no workspace and no organisation")
 	}
-	for _, id := range []string{p.User.TeamID, p.Team.id(), p.Enterprise.id(), p.Channel.id(), p.Container.ChannelID} {
+	return possible(user.TeamID, team, enterprise)
+}
+
+// possible refuses ids that are there and cannot be any.
+func possible(ids ...string) error {
+	for _, id := range ids {
 		if id != "" && !idPattern.MatchString(id) {
 			return malformed("an impossible id")
 		}
@@ -86,7 +103,7 @@ func (p payload) check() error {
 func (p payload) common() Interaction {
 	return Interaction{
 		Type: p.Type, TeamID: p.Team.id(), EnterpriseID: p.Enterprise.id(), AppID: p.AppID,
-		User:      User{ID: p.User.ID, TeamID: p.User.TeamID},
+		EnterpriseInstall: p.OrgInstall, User: User{ID: p.User.ID, TeamID: p.User.TeamID},
 		TriggerID: p.TriggerID, ResponseURL: p.ResponseURL,
 	}
 }
@@ -97,19 +114,44 @@ func (p payload) click() (Interaction, error) {
 	if len(p.Actions) != 1 {
 		return Interaction{}, malformed("%d actions", len(p.Actions))
 	}
-	if !ValidHandle(p.Actions[0].Value) {
+	out := p.common()
+	out.ActionID, out.Handle = p.Actions[0].ActionID, p.Actions[0].Value
+	if !ValidHandle(out.Handle) && !ValidReview(out.Handle) {
 		return Interaction{}, malformed("no handle in the button")
+	}
+	if p.Container.Type == "view" {
+		return p.clickInView(out)
 	}
 	if a, b := p.Channel.id(), p.Container.ChannelID; a != "" && b != "" && a != b {
 		return Interaction{}, malformed("two different channels")
 	}
-	out := p.common()
-	out.ActionID, out.Handle = p.Actions[0].ActionID, p.Actions[0].Value
-	out.Channel, out.MessageTS = p.Channel.id(), p.Container.MessageTS
+	out.Surface, out.Channel, out.MessageTS = SurfaceMessage, p.Channel.id(), p.Container.MessageTS
 	out.ThreadTS, out.Ephemeral = p.Container.ThreadTS, p.Container.Ephemeral
 	if out.Channel == "" {
 		out.Channel = p.Container.ChannelID
 	}
+	return out, nil
+}
+
+// clickInView reads a button pressed in a modal or on a Home tab. A modal of ours has a
+// pointer, and a button in it the same one.
+func (p payload) clickInView(out Interaction) (Interaction, error) {
+	if p.View == nil || p.View.ID == "" || (p.Container.ViewID != "" && p.Container.ViewID != p.View.ID) {
+		return Interaction{}, malformed("no view, or two different ones")
+	}
+	if out.Surface = Surface(p.View.Type); out.Surface != SurfaceModal && out.Surface != SurfaceHome {
+		return Interaction{}, malformed("a view of an unknown kind")
+	}
+	if out.Surface == SurfaceModal {
+		handle, err := parsePointer(p.View.PrivateMetadata)
+		if err != nil {
+			return Interaction{}, err
+		}
+		if handle != out.Handle {
+			return Interaction{}, malformed("two different handles")
+		}
+	}
+	out.View = p.state()
 	return out, nil
 }
 
@@ -122,17 +164,22 @@ func (p payload) modal() (Interaction, error) {
 		return Interaction{}, err
 	}
 	out := p.common()
-	out.Handle = handle
-	out.View = ModalState{ID: p.View.ID, CallbackID: p.View.CallbackID, Hash: p.View.Hash, State: map[string]map[string]string{}}
+	out.Surface, out.Handle, out.View = SurfaceModal, handle, p.state()
+	return out, nil
+}
+
+// state is the view as it was, with what was typed into it.
+func (p payload) state() ModalState {
+	out := ModalState{ID: p.View.ID, CallbackID: p.View.CallbackID, Hash: p.View.Hash, State: map[string]map[string]string{}}
 	for block, actions := range p.View.State.Values {
-		out.View.State[block] = map[string]string{}
+		out.State[block] = map[string]string{}
 		for action, typed := range actions {
 			if typed.Value != nil {
-				out.View.State[block][action] = *typed.Value
+				out.State[block][action] = *typed.Value
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 // pointer is all that a modal's private_metadata holds.
@@ -145,7 +192,7 @@ func (p pointer) encode() string {
 	return string(raw)
 }
 
-var pointerPattern = regexp.MustCompile(`^\{"h":"(h_[0-9a-f]{32})"\}$`)
+var pointerPattern = regexp.MustCompile(`^\{"h":"([hv]_[0-9a-f]{32})"\}$`)
 
 // parsePointer takes back exactly what encode made, and nothing that merely means the same.
 func parsePointer(metadata string) (string, error) {
@@ -158,6 +205,14 @@ func parsePointer(metadata string) (string, error) {
 
 // maxDepth bounds how deep JSON of others may nest.
 const maxDepth = 100
+
+// bounded refuses JSON that is too long, or that two readers could understand differently.
+func bounded(raw []byte) error {
+	if len(raw) > MaxInteraction {
+		return malformed("more than %d bytes", MaxInteraction)
+	}
+	return uniqueKeys(raw)
+}
 
 // uniqueKeys refuses JSON that two readers could understand differently: invalid UTF-8, an
 // object that names a key twice (in whatever case, since Go would match both), data after

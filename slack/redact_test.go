@@ -56,7 +56,7 @@ func TestABodyThatCannotBeRedactedIsHiddenAndCannotBeApproved(t *testing.T) {
 	} {
 		m := slack.Card(pendingView(t, redacting(body, "body.ssn")))
 		require.NotContains(t, pretty(t, m), "canary", body)
-		require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk}, buttons(m), body)
+		require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk, slack.ActionView}, buttons(m), body)
 	}
 }
 
@@ -68,7 +68,7 @@ func TestARuleThatIsNotUnderstoodHidesEverythingItMightMean(t *testing.T) {
 			s.Call.Query, s.Call.Headers[0].Value = "ssn=canary", "canary"
 		}))
 		require.NotContains(t, pretty(t, m), "canary", rule)
-		require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk}, buttons(m), rule)
+		require.Equal(t, []string{slack.ActionDeny, slack.ActionAsk, slack.ActionView}, buttons(m), rule)
 	}
 }
 

@@ -11,52 +11,92 @@ import (
 type exhibit struct {
 	// text is the request line, the headers, and after an empty line the body.
 	text string
-	// line is the request line alone, with an ellipsis if that is not all of it.
-	line string
 	// account says what is shown of what there is.
 	account []string
 	// complete says that everything is shown but what the plan wants hidden.
 	complete bool
-	// obstacle says why not, as the rest of "cannot be approved from here: …".
+	// obstacle says why nobody can judge the request by what is shown, here or in the full
+	// view, as the rest of "cannot be approved from here: …". Without one, what is not
+	// complete here is in the full view.
 	obstacle string
 }
 
 // exhibit shows the call in at most room units.
 func (v View) exhibit(room int) exhibit {
-	r := newRedaction(v.Ticket.Plan.Redact)
-	e := &exhibiting{screen: screen{room: room}, call: v.Ticket.Call, redaction: r, clear: !r.unclear}
-	e.requestLine(v.address())
-	line := e.out.String()
-	if e.full {
-		line += "…"
-	}
-	e.headers()
-	e.body()
-	out := exhibit{text: e.out.String(), line: line, account: e.account()}
-	out.obstacle = v.obstacle(e)
-	out.complete = out.obstacle == ""
-	if out.text == "" { // no room for as much as the method
-		out.text, out.line = "…", "…"
-	}
+	e := v.reveal(room)
+	out := exhibit{text: orEllipsis(e.out.String()), account: e.account(), obstacle: v.defect(e)}
+	out.complete = out.obstacle == "" && !e.full
 	return out
 }
 
-// obstacle says why nobody may approve what this card shows.
-func (v View) obstacle(e *exhibiting) string {
+// line is the request line alone, with an ellipsis if that is not all of it. It does not
+// look at the rest of the call.
+func (v View) line(room int) string { return orEllipsis(v.begin(room).line) }
+
+func orEllipsis(text string) string {
+	if text == "" { // no room for as much as the method
+		return "…"
+	}
+	return text
+}
+
+// begin writes out the request line.
+func (v View) begin(room int) *exhibiting {
+	r := newRedaction(v.Ticket.Plan.Redact)
+	e := &exhibiting{screen: screen{room: room}, call: v.Ticket.Call, redaction: r, clear: !r.unclear}
+	e.requestLine(v.address())
+	if e.line = e.out.String(); e.full {
+		e.line += "…"
+	}
+	return e
+}
+
+// reveal writes out the call as far as there is room.
+func (v View) reveal(room int) *exhibiting {
+	e := v.begin(room)
+	e.headers()
+	e.body()
+	return e
+}
+
+// verdictOnBinding says whether the bytes of a ticket are those of its digest.
+type verdictOnBinding int
+
+const (
+	bindingUnchecked verdictOnBinding = iota
+	bindingHolds
+	bindingBroken
+)
+
+// checked is the view with its binding checked: a body may be long, and is shown in more
+// than one way.
+func (v View) checked() View {
 	t := v.Ticket
 	switch {
-	case t.Binding(t.Plan.UpstreamDigest).Digest() != t.Digest:
+	case v.binding != bindingUnchecked:
+	case t.Binding(t.Plan.UpstreamDigest).Digest() == t.Digest:
+		v.binding = bindingHolds
+	default:
+		v.binding = bindingBroken
+	}
+	return v
+}
+
+// defect says why nobody can judge the request, however much of it is shown.
+func (v View) defect(e *exhibiting) string {
+	switch {
+	case v.checked().binding != bindingHolds:
 		return "what is shown does not have the fingerprint of what was submitted"
 	case !e.clear:
 		return "its rule hides parts of it that cannot be told from the rest, so all of it is hidden"
-	case e.full:
-		return "it is too long to be shown here in full"
 	}
 	return ""
 }
 
 type exhibiting struct {
 	screen
+	// line is the request line, with an ellipsis if that is not all of it.
+	line      string
 	call      approvals.Call
 	redaction redaction
 	clear     bool

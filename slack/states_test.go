@@ -116,6 +116,8 @@ func laterStates(t *testing.T) map[string]slack.View {
 	out["superseded"] = viewOf(next(t, tr, err), 0)
 	tr, err = pending.Reassess(without("chen", "eve", "dev"), start.Add(time.Minute))
 	out["stalled"] = viewIn(next(t, tr, err), without("chen", "eve", "dev"))
+	addConfirmed(t, out)
+	addPlaces(t, out)
 	addScheduled(t, out)
 	addCommented(t, out)
 	addBroken(t, out)
@@ -124,6 +126,45 @@ func laterStates(t *testing.T) map[string]slack.View {
 	out["decided_in_a_place"] = viewIn(votedFor(t, standIn(t), "dan", approvals.Approve, "chen has read it"), absent())
 	out["denied_in_a_place"] = viewIn(votedFor(t, standIn(t), "dan", approvals.Deny, "chen would not want it"), absent())
 	return out
+}
+
+func addConfirmed(t *testing.T, out map[string]slack.View) {
+	t.Helper()
+	for name, c := range map[string]approvals.Confirm{
+		"confirm_none": approvals.ConfirmNone, "confirm_modal": approvals.ConfirmModal, "confirm_code": approvals.ConfirmCode,
+	} {
+		out[name] = withConfirm(viewOf(approved(t, submitted(t, submission(), plan()), "bo"), 0), c)
+	}
+	s := submission()
+	s.Call.Body = []byte(longBody(20_000))
+	out["long_with_glass"] = viewOf(submitted(t, s, breakable()), 0)
+}
+
+// live is a directory in which the group oncall is a user group of Slack.
+func live() approvals.Directory {
+	dir := directory()
+	dir.Groups["oncall"] = []string{"dev", "dan", "eve"}
+	dir.Live = map[string]string{"oncall": "S0ONCALL"}
+	return dir
+}
+
+// asksUserGroup is a ticket that a user group of Slack is asked for, and bo.
+func asksUserGroup(t *testing.T) approvals.Ticket {
+	t.Helper()
+	p := plan()
+	p.Stages[0].Need = []approvals.ApproverSet{{From: []string{"oncall", "bo"}, Approvals: 2}}
+	tr, err := approvals.Submit(submission(), p, live(), start)
+	return next(t, tr, err)
+}
+
+func addPlaces(t *testing.T, out map[string]slack.View) {
+	t.Helper()
+	out["user_group"] = viewIn(asksUserGroup(t), live())
+	one := viewOf(approved(t, submitted(t, submission(), plan()), "bo"), 0)
+	one.Reader = "chen"
+	other := one
+	other.Reader = "bo"
+	out["direct_message"], out["direct_message_after"] = one, other
 }
 
 func addScheduled(t *testing.T, out map[string]slack.View) {

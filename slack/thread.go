@@ -60,12 +60,7 @@ func (v View) called(asked []string) []string {
 	if len(v.Mention) > 0 {
 		return v.deciders()
 	}
-	var out []string
-	for _, name := range v.Ticket.WaitingFor(v.dir()) {
-		if slices.Contains(asked, name) {
-			out = append(out, v.person(name))
-		}
-	}
+	out := v.waiting(func(name string) bool { return slices.Contains(asked, name) })
 	if len(out) == 0 {
 		return v.deciders()
 	}
@@ -77,11 +72,11 @@ func (v View) called(asked []string) []string {
 func Asked(v View, q approvals.Question) Message {
 	text := ":question: " + v.person(q.Person) + " asks "
 	if who := v.requesters(); len(who) > 0 {
-		text += list(who, " and ")
+		text += list(who, " and ") + " for details, to be answered in the direct message they get of it, or with "
 	} else {
-		text += "*" + mrkdwn(v.Ticket.Caller, roomName) + "*"
+		text += "*" + mrkdwn(v.Ticket.Caller, roomName) + "* for details, to be answered with "
 	}
-	text += " for details, to be answered with " + code("POST /v1/tickets/"+v.Ticket.ID+"/answers", 80) + ". Reminders and escalation rest until it is answered, the deadline does not: expires " + date(v.Ticket.ExpiresAt) + "."
+	text += code("POST /v1/tickets/"+v.Ticket.ID+"/answers", 80) + ". Reminders and escalation rest until it is answered, the deadline does not: expires " + date(v.Ticket.ExpiresAt) + "."
 	return v.threadMessage("ask", text, "Question", quote(shorten(orDash(q.Text), roomThread, lines)))
 }
 

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +27,7 @@ var ErrUnauthentic = errors.New("not an authentic request from slack")
 
 // Verifier tells requests of Slack from everybody else's. It is safe for concurrent use.
 type Verifier struct {
-	secrets []Secret
+	secrets *atomic.Pointer[[]Secret]
 	now     func() time.Time
 }
 
@@ -40,18 +42,30 @@ type VerifierConfig struct {
 // NewVerifier returns a verifier, or says what is wrong with cfg. An empty secret is
 // refused, since anybody can sign with it.
 func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
-	if n := len(cfg.SigningSecrets); n < 1 || n > 2 {
-		return nil, fmt.Errorf("signing secrets: want one or two, got %d", n)
-	}
-	for i, s := range cfg.SigningSecrets {
-		if s == "" {
-			return nil, fmt.Errorf("signing secret %d is empty", i+1)
-		}
-	}
 	if cfg.Now == nil {
 		return nil, errors.New("a clock is required")
 	}
-	return &Verifier{secrets: append([]Secret{}, cfg.SigningSecrets...), now: cfg.Now}, nil
+	v := &Verifier{secrets: &atomic.Pointer[[]Secret]{}, now: cfg.Now}
+	if err := v.Rotate(cfg.SigningSecrets); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Rotate replaces the signing secrets, one or two, from the next request on. What they
+// replace is refused then. With an error nothing has changed.
+func (v *Verifier) Rotate(secrets []Secret) error {
+	if n := len(secrets); n < 1 || n > 2 {
+		return fmt.Errorf("signing secrets: want one or two, got %d", n)
+	}
+	for i, s := range secrets {
+		if s == "" {
+			return fmt.Errorf("signing secret %d is empty", i+1)
+		}
+	}
+	secrets = slices.Clone(secrets)
+	v.secrets.Store(&secrets)
+	return nil
 }
 
 // Verify checks the signature over the raw bytes of a request's body, as Slack documents
@@ -70,7 +84,7 @@ func (v *Verifier) Verify(header http.Header, raw []byte) error {
 		return fmt.Errorf("%w: its timestamp is %s off", ErrUnauthentic, skew.Truncate(time.Second))
 	}
 	match := false
-	for _, secret := range v.secrets { // both are always tried, so that time tells nothing
+	for _, secret := range *v.secrets.Load() { // both are always tried, so that time tells nothing
 		match = hmac.Equal([]byte(sign(secret, stamp, raw)), []byte(signature)) || match
 	}
 	if !match {

@@ -159,3 +159,28 @@ func TestSecretsNeverShow(t *testing.T) {
 	require.NotContains(t, shown, "786f7862")
 	require.Contains(t, shown, "***")
 }
+
+// FuzzSignatureHeader holds that nothing but the right signature over the right bytes is
+// accepted, whatever its headers look like.
+func FuzzSignatureHeader(f *testing.F) {
+	header, raw := captured(signingSecret)
+	good, at := header.Get("X-Slack-Signature"), header.Get("X-Slack-Request-Timestamp")
+	f.Add(good, at, raw)
+	f.Add(strings.ToUpper(good), at, raw)
+	f.Add("v0="+strings.Repeat("0", 64), at, raw)
+	f.Add(good[3:], at, raw)
+	f.Add("v1"+good[2:], at, raw)
+	f.Add(good+","+good, at, raw)
+	f.Add(good, " "+at, raw)
+	f.Add("", "", []byte(nil))
+	f.Fuzz(func(t *testing.T, signature, stamp string, body []byte) {
+		forged := http.Header{"X-Slack-Signature": {signature}, "X-Slack-Request-Timestamp": {stamp}}
+		err := verifier(t, start, signingSecret).Verify(forged, body)
+		if signature == good && stamp == at && string(body) == string(raw) {
+			require.NoError(t, err)
+			return
+		}
+		require.ErrorIs(t, err, slack.ErrUnauthentic)
+		require.NotContains(t, err.Error(), signingSecret)
+	})
+}

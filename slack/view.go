@@ -2,13 +2,12 @@ package slack
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	slackgo "github.com/slack-go/slack"
 
 	"countersign/approvals"
 )
@@ -38,17 +37,25 @@ type View struct {
 	PublicURL string
 	// BaseURL is the upstream's base URL, before Call.Path. Zero: its name is shown instead.
 	BaseURL string
+	// Fingerprint is what people compare, made under the key of the install; see
+	// [approvals.Fingerprint]. Zero: there is none to show, and where it has to be typed nobody
+	// can approve.
+	Fingerprint string
+	// Confirm is how an approval is asked back for, as it counts now. Zero: by a dialog.
+	Confirm approvals.Confirm
+	// Permalink leads to the card in Slack, from messages elsewhere. Zero: no link.
+	Permalink string
+	// Reader is the person whose direct message this copy of the card is. Zero: it is in a
+	// channel, for everybody.
+	Reader string
 	// Mention overrides who is mentioned, and so notified, as those who may decide: Slack
 	// ids of people (U…, W…) or user groups (S…), at most 20. Zero: the people of Directory
 	// who may still decide.
 	Mention []string
-}
 
-// Message is what is posted: blocks, and one sentence for notifications and screen readers,
-// already escaped.
-type Message struct {
-	Text   string
-	Blocks []slackgo.Block
+	// binding is what became of comparing the ticket's bytes with its digest, which is not
+	// done twice; see [View.checked].
+	binding verdictOnBinding
 }
 
 // Room, in units, for what others wrote. A request gets what the rest of its card leaves of
@@ -66,6 +73,9 @@ const (
 	roomTitlePath     = 80
 	roomReason        = 400
 	roomConfirm       = 160
+	roomItem          = 300
+	roomPreview       = 2000
+	roomListing       = 9000
 )
 
 // maxPeople is how many people one message mentions or names.
@@ -124,8 +134,43 @@ func (v View) deciders() []string {
 		}
 		return out
 	}
-	for _, name := range v.Ticket.WaitingFor(v.dir()) {
-		out = append(out, v.person(name))
+	return v.waiting(func(string) bool { return true })
+}
+
+// waiting mentions those of some people who may still decide: a user group where that is all
+// of them who are in one that was asked as such, and the others one by one.
+func (v View) waiting(wanted func(name string) bool) (out []string) {
+	people := v.Ticket.WaitingFor(v.dir())
+	named := make(map[string]bool)
+	for _, group := range v.userGroups() {
+		inside := v.dir().Members([]string{group})
+		asked := slices.DeleteFunc(slices.Clone(people), func(name string) bool { return !inside[name] })
+		if len(asked) == 0 || slices.ContainsFunc(asked, func(name string) bool { return !wanted(name) }) {
+			continue
+		}
+		for _, name := range asked {
+			named[name] = true
+		}
+		out = append(out, mention(v.Ticket.Plan.Live[group]))
+	}
+	for _, name := range people {
+		if wanted(name) && !named[name] {
+			out = append(out, v.person(name))
+		}
+	}
+	return out
+}
+
+// userGroups are the names in the approver sets of the stage that stand for a user group of
+// Slack, as long as the configuration of today says so too.
+func (v View) userGroups() (out []string) {
+	for _, set := range v.Tally.Sets {
+		for _, name := range set.From {
+			id := v.Ticket.Plan.Live[name]
+			if groupPattern.MatchString(id) && v.Directory.Live[name] == id && !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
 	}
 	return out
 }
@@ -169,6 +214,15 @@ func (v View) otherLink(id string) string {
 		label = id[:8] + "…" + id[len(id)-4:]
 	}
 	return v.linkTo(id, label)
+}
+
+// permalink leads to the card in Slack; "" when there is no address that can be a link.
+func (v View) permalink(label string) string {
+	u, err := url.Parse(v.Permalink)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || len(v.Permalink) > 500 || strings.ContainsAny(v.Permalink, "<>|& \n") {
+		return ""
+	}
+	return "<" + v.Permalink + "|" + mrkdwn(label, roomName) + ">"
 }
 
 // date shows a moment in each reader's own time, and in UTC where that fails.

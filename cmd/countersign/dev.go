@@ -35,6 +35,7 @@ demo policy. Prints where they are, an API key, and a curl line for each of
 
   (a) a call that is allowed outright        (c) two stages, a quorum of two, an escalation
   (b) a call that needs one approver         (d) a call that is denied by rule
+  (e) a call asked about by direct message, and approved by typing its fingerprint
 
 and then one line for every event. Ctrl-C stops it all; the next start finds its tickets again.`
 }
@@ -167,9 +168,15 @@ func (p *devParts) open(ctx context.Context, env environment, port int, log *slo
 	for i := range people.Channels {
 		people.Channels[i].Members = append(people.Channels[i].Members, "U02EVA")
 	}
-	p.slack = emulator.New(emulator.Config{
+	for i, g := range people.UserGroups {
+		if g.Handle == "oncall" {
+			people.UserGroups[i].Members = []string{"U02EVA"}
+		}
+	}
+	p.slack = emulator.New(emulator.Config{ //nolint:contextcheck // it lives until it is closed
 		BotToken: emulator.Secret(p.secrets.BotToken), SigningSecret: emulator.Secret(p.secrets.SigningSecret),
-		Workspace: people, BaseURL: p.addresses.Slack, InteractionsURL: p.addresses.API + "/slack/interactions", Logger: log,
+		Workspace: people, BaseURL: p.addresses.Slack, Logger: log,
+		InteractionsURL: p.addresses.API + "/slack/interactions", EventsURL: p.addresses.API + "/slack/events", CommandsURL: p.addresses.API + "/slack/commands",
 	})
 	p.upstream = &demoUpstream{token: p.secrets.UpstreamToken}
 	p.receiver = &demoReceiver{secret: p.secrets.CallbackSecret, now: env.now}

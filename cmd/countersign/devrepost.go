@@ -23,8 +23,10 @@ func repost(ctx context.Context, url string) error {
 		return err
 	}
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `DELETE FROM cards c USING tickets t WHERE t.id = c.ticket_id`); err != nil {
-			return fmt.Errorf("forget old cards: %w", err)
+		for _, table := range []string{"slack_outbox", "card_copies", "slack_reviews", "cards", "slack_homes"} { // in the order of their references
+			if _, err := tx.Exec(ctx, "DELETE FROM "+table); err != nil {
+				return fmt.Errorf("forget what the emulator has forgotten: %w", err)
+			}
 		}
 		rows, err := tx.Query(ctx, `SELECT t.id, max(e.seq) FROM tickets t JOIN audit_events e ON e.ticket_id = t.id
 			WHERE t.state IN ('pending', 'needs_info') AND e.type IN ('ticket.created', 'ticket.stage_completed', 'ticket.reopened', 'ticket.tightened')

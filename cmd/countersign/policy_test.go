@@ -53,7 +53,7 @@ func TestPolicyOfTheDemoHoldsWhatItsFixtureSays(t *testing.T) {
 	r := command(t, nil, "policy", "test", "--config", devPolicy(t), "--require-coverage", "testdata/dev.policytest.yaml")
 	require.Equal(t, 0, r.code, "%s%s", r.stdout, r.stderr)
 	require.Empty(t, r.stderr.String())
-	require.Contains(t, r.stdout.String(), "9 cases: 9 ok, 0 failed\n")
+	require.Contains(t, r.stdout.String(), "10 cases: 10 ok, 0 failed\n")
 	require.NotContains(t, r.stdout.String(), "rules without a case")
 }
 
@@ -72,7 +72,7 @@ func TestPolicyTestOfSeveralFilesNamesThem(t *testing.T) {
 	require.Equal(t, exitFailed, r.code, "one of them is about another policy")
 	require.Contains(t, r.stdout.String(), policyFixtures+"cases.yaml\nok    reading is free\n")
 	require.Contains(t, r.stdout.String(), "\ntestdata/dev.policytest.yaml\nFAIL  ")
-	require.Contains(t, r.stdout.String(), "16 cases: 7 ok, 9 failed\n")
+	require.Contains(t, r.stdout.String(), "17 cases: 7 ok, 10 failed\n")
 }
 
 func TestPolicyTestCountsRulesWithoutACase(t *testing.T) {
@@ -128,7 +128,7 @@ func TestPolicyTestUpdateFillsInWhatThePolicySays(t *testing.T) {
   # kept
   - name: refund
     call: {caller: ci, upstream: billing, method: POST, path: /refunds}
-    expect: {rule: refund, action: approve, stages: [{name: security, need: [{from: [oncall, security], approvals: 1}], denials: 2, comment: deny, escalate: []}], can_approve: [bo, chen, eva], expires_in: 1d, execute_within: 15m, distinct: ticket, on_stale: reopen, break_glass: []} # filled in
+    expect: {rule: refund, action: approve, stages: [{name: security, need: [{from: [oncall, security], approvals: 1}], denials: 2, comment: deny, escalate: []}], can_approve: [bo, chen, eva], expires_in: 1d, execute_within: 15m, distinct: ticket, on_stale: reopen, confirm: dialog, break_glass: []} # filled in
   - name: read
     call: {caller: ci, upstream: billing, method: GET, path: /x}
     expect: {action: allow}

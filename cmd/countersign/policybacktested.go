@@ -24,7 +24,7 @@ func (x backtested) text() string {
 	if x.r.Calls == 0 {
 		return out
 	}
-	for _, part := range []string{x.changes(), x.votes(), x.impossible(), x.approvals()} {
+	for _, part := range []string{x.unjudged(), x.changes(), x.votes(), x.impossible(), x.approvals()} {
 		if part != "" {
 			out += "\n" + part
 		}
@@ -49,6 +49,15 @@ func (x backtested) summary() string {
 		out += "only the latest were replayed (--limit), back to " + when(x.r.Earliest) + "\n"
 	}
 	return out + fmt.Sprintf("%d the same, %d different\n", x.r.Same, x.r.Calls-x.r.Same)
+}
+
+// unjudged says of which groups only Slack knows who is in them.
+func (x backtested) unjudged() string {
+	if x.r.Unjudged == 0 {
+		return ""
+	}
+	return x.alert("note: ") + "who is in a user group only Slack can say: " + strings.Join(x.r.Unknown, ", ") + "\n" +
+		plural(x.r.Unjudged, "call", "calls") + " would ask them; who could approve those, and whether the same votes would be enough, is not judged\n"
 }
 
 // changes is the table of verdicts that change, what loosens first.

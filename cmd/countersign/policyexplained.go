@@ -58,6 +58,9 @@ func (x explanation) notes() (out string) {
 			out += x.alert("note: ") + "callers may not set " + h.Name + " on " + upstream.Name + ", so such a call would be refused\n"
 		}
 	}
+	if len(x.e.Unknown) > 0 {
+		out += x.alert("note: ") + "who is in a user group only Slack can say: " + strings.Join(x.e.Unknown, ", ") + " counts as empty here\n"
+	}
 	return out
 }
 
@@ -127,10 +130,20 @@ func (x explanation) terms() []string {
 	if p.OnStale == approvals.StaleEnd {
 		out = append(out, "When an approval no longer stands as the call is due, the ticket ends.")
 	}
+	if line := confirmInWords[p.Confirm]; line != "" {
+		out = append(out, line)
+	}
 	if len(p.Redact) > 0 {
 		out = append(out, "They are not shown: "+strings.Join(p.Redact, ", ")+".")
 	}
 	return out
+}
+
+// confirmInWords says what approving in Slack takes, where that is not what it usually does.
+var confirmInWords = map[approvals.Confirm]string{
+	approvals.ConfirmNone:  "In Slack the button approves at once.",
+	approvals.ConfirmModal: "In Slack they approve from the view of the whole request only.",
+	approvals.ConfirmCode:  "In Slack they approve from the view of the whole request only, and type the last four digits of its fingerprint.",
 }
 
 func (x explanation) stage(i int) string {
@@ -162,8 +175,13 @@ func stageTerms(s approvals.Stage, e policy.StageExplanation) []string {
 	case approvals.CommentApprove, approvals.CommentDeny:
 		out = append(out, "a comment is required to "+string(s.Comment))
 	}
-	if s.Channel != "" {
+	switch {
+	case s.Channel != "" && s.Direct:
+		out = append(out, "asked in "+s.Channel+" and by direct message")
+	case s.Channel != "":
 		out = append(out, "asked in "+s.Channel)
+	case s.Direct:
+		out = append(out, "asked by direct message")
 	}
 	if s.RemindEvery > 0 {
 		out = append(out, "reminded every "+span(s.RemindEvery)+backoff(s))

@@ -36,17 +36,20 @@ func needRestart(start, next *policy.Config) (out []string) {
 }
 
 func slackRestart(start, next policy.Slack) (out []string) {
-	if start.BotToken.Reveal() != next.BotToken.Reveal() {
-		out = append(out, "slack.bot_token")
-	}
-	if !slices.EqualFunc(start.SigningSecrets, next.SigningSecrets, func(a, b policy.Secret) bool { return a.Reveal() == b.Reveal() }) {
-		out = append(out, "slack.signing_secrets")
-	}
 	if start.APIURL != next.APIURL {
 		out = append(out, "slack.api_url")
 	}
 	if start.AppID != next.AppID {
 		out = append(out, "slack.app_id")
+	}
+	if start.Mode != next.Mode || start.AppToken.Reveal() != next.AppToken.Reveal() {
+		out = append(out, "slack.mode and slack.app_token")
+	}
+	if start.ClientID != next.ClientID || start.ClientSecret.Reveal() != next.ClientSecret.Reveal() || start.RefreshToken.Reveal() != next.RefreshToken.Reveal() {
+		out = append(out, "slack.client_id, client_secret and refresh_token")
+	}
+	if !slices.Equal(start.ResponseHosts, next.ResponseHosts) {
+		out = append(out, "slack.response_hosts")
 	}
 	return out
 }
@@ -61,8 +64,9 @@ func keepFixed(start, inForce, next *policy.Config) {
 		return
 	}
 	fixed := start.Slack
-	next.Slack.BotToken, next.Slack.SigningSecrets = fixed.BotToken, fixed.SigningSecrets
-	next.Slack.APIURL, next.Slack.AppID = fixed.APIURL, fixed.AppID
+	next.Slack.APIURL, next.Slack.AppID, next.Slack.ResponseHosts = fixed.APIURL, fixed.AppID, fixed.ResponseHosts
+	next.Slack.Mode, next.Slack.AppToken = fixed.Mode, fixed.AppToken
+	next.Slack.ClientID, next.Slack.ClientSecret, next.Slack.RefreshToken = fixed.ClientID, fixed.ClientSecret, fixed.RefreshToken
 }
 
 // narrowed is what both admit. Deliveries are guarded by the rules of the start, so that

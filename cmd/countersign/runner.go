@@ -6,10 +6,9 @@ import (
 	"countersign/egress"
 	"countersign/jobs"
 	"countersign/policy"
-	"countersign/slack"
 )
 
-func (s *service) newRunner(outbox *jobs.Outbox, current func() *policy.Config, client *slack.Client, pool *pgxpool.Pool) (*jobs.Runner, error) {
+func (s *service) newRunner(outbox *jobs.Outbox, current func() *policy.Config, pool *pgxpool.Pool) (*jobs.Runner, error) {
 	c := s.cfg
 	executor, err := egress.NewExecutor(egress.ExecutorConfig{Version: version, Now: c.now})
 	if err != nil {
@@ -19,8 +18,11 @@ func (s *service) newRunner(outbox *jobs.Outbox, current func() *policy.Config, 
 	if err != nil {
 		return nil, err
 	}
-	return jobs.New(jobs.Config{
-		Pool: pool, Store: s.store, Outbox: outbox, Policy: current, Executor: executor, Deliverer: deliverer,
-		Slack: client, PublicURL: pageURL, Now: c.now, Logger: c.log,
-	})
+	config := jobs.Config{
+		Pool: pool, Store: s.store, Outbox: outbox, Policy: current, Executor: executor, Deliverer: deliverer, Now: c.now, Logger: c.log,
+	}
+	if s.slack != nil {
+		config.Notifier, config.Fresh = s.slack.planner, s.slack.freshFor
+	}
+	return jobs.New(config)
 }

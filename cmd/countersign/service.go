@@ -46,6 +46,7 @@ type service struct {
 	cfg    serviceConfig
 	config *reloader
 	store  *db.Store
+	slack  *conversation // nil: Slack is not configured
 	runner *jobs.Runner
 	front  *api.Server
 	http   *http.Server
@@ -82,23 +83,37 @@ func newService(ctx context.Context, c serviceConfig) (_ *service, err error) {
 		return nil, err
 	}
 	current := s.config.inForce
-	client, interactions, err := s.slack(ctx, current)
-	if err != nil {
-		return nil, err
+	if c.policy.Slack.Configured() {
+		if s.slack, err = s.converse(ctx); err != nil {
+			return nil, err
+		}
+		current = s.slack.people.Policy // the same, with what Slack says of people
+	} else {
+		c.log.WarnContext(ctx, "no slack section in the configuration: nobody will be asked")
 	}
-	s.runner, err = s.newRunner(outbox, current, client, pool)
+	s.runner, err = s.newRunner(outbox, current, pool)
 	if err != nil {
 		return nil, err
 	}
 	s.config.changed = s.reloaded
-	return s, s.frontend(current, interactions) //nolint:contextcheck // its log lines carry the contexts of requests
+	return s, s.frontend(ctx, current)
 }
 
 // reloaded passes on that another configuration is in force.
 func (s *service) reloaded(before, after *policy.Config) {
-	s.runner.PolicyChanged()
+	if s.slack != nil {
+		s.slack.reloaded(context.Background(), after.Slack)
+	}
+	s.judgeAgain()
 	if s.cfg.reloaded != nil {
 		s.cfg.reloaded(changesOf(before, after))
+	}
+}
+
+// judgeAgain has open tickets looked at, because who may decide on them may have changed.
+func (s *service) judgeAgain() {
+	if s.runner != nil { // while the service is being made there is nothing to judge yet
+		s.runner.PolicyChanged()
 	}
 }
 
@@ -108,34 +123,6 @@ func (s *service) close() {
 	}
 }
 
-// slack makes the client and the click handler, or neither when Slack is not configured.
-func (s *service) slack(ctx context.Context, current func() *policy.Config) (*slack.Client, http.Handler, error) {
-	c := s.cfg.policy.Slack
-	if !c.Configured() {
-		s.cfg.log.WarnContext(ctx, "no slack section in the configuration: nobody will be asked")
-		return nil, nil, nil
-	}
-	client, err := slack.New(slack.Config{
-		Token: slack.Secret(c.BotToken.Reveal()), APIURL: c.APIURL, HTTP: s.cfg.slackHTTP, Logger: s.cfg.log,
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("slack: %w", err)
-	}
-	var secrets []slack.Secret
-	for _, x := range c.SigningSecrets {
-		secrets = append(secrets, slack.Secret(x.Reveal()))
-	}
-	verifier, err := slack.NewVerifier(slack.VerifierConfig{SigningSecrets: secrets, Now: s.cfg.now})
-	if err != nil {
-		return nil, nil, fmt.Errorf("slack: %w", err)
-	}
-	clicks, err := api.NewInteractions(api.InteractionsConfig{
-		Store: s.store, Policy: current, Verifier: verifier, Client: client,
-		PublicURL: pageURL, Now: s.cfg.now, Logger: s.cfg.log,
-	})
-	return client, clicks, err
-}
-
 func callbackPolicy(c *policy.Config) egress.Policy {
 	e := c.Egress.Callbacks
 	return egress.Policy{
@@ -143,13 +130,21 @@ func callbackPolicy(c *policy.Config) egress.Policy {
 	}
 }
 
-func (s *service) frontend(current func() *policy.Config, clicks http.Handler) error {
+func (s *service) frontend(ctx context.Context, current func() *policy.Config) error {
 	c := s.cfg
+	key, err := s.store.Secret(ctx, fingerprintSecret)
+	if err != nil {
+		return err
+	}
+	var clicks http.Handler
+	if s.slack != nil {
+		clicks = s.slack.handler()
+	}
 	identify, err := s.identify(current)
 	if err != nil {
 		return err
 	}
-	front, err := api.New(api.Config{
+	front, err := api.New(api.Config{ //nolint:contextcheck // its log lines carry the contexts of requests
 		Store: s.store, Policy: current, CheckCall: checkCall, PublicURL: c.policy.Server.PublicURL,
 		CheckCallbackURL: func(raw string) (string, error) {
 			u, err := egress.CheckURL(raw, callbackPolicy(current()))
@@ -158,7 +153,7 @@ func (s *service) frontend(current func() *policy.Config, clicks http.Handler) e
 			}
 			return egress.Origin(u), nil
 		},
-		MaxBody: c.policy.Server.MaxBody, Now: c.now, Logger: c.log, Version: version, SlackInteractions: clicks, Identify: identify,
+		MaxBody: c.policy.Server.MaxBody, Now: c.now, Logger: c.log, Version: version, Slack: clicks, FingerprintKey: key, Identify: identify,
 	})
 	if err != nil {
 		return err
@@ -201,6 +196,9 @@ func (s *service) run(ctx context.Context) error {
 	defer stopListening()
 	go s.store.Listen(listening)
 	background.Go(func() { s.config.watch(listening) })
+	if s.slack != nil {
+		background.Go(func() { s.slack.run(listening, s.cfg.workers) })
+	}
 	if s.cfg.workers {
 		if err := s.runner.Start(ctx); err != nil {
 			return err

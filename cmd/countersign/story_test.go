@@ -69,7 +69,7 @@ func card(t *testing.T, s *emulator.Server, want func(emulator.Message) bool) em
 	return found
 }
 
-func hasButtons(m emulator.Message) bool { return len(m.Buttons) == 3 }
+func hasButtons(m emulator.Message) bool { return len(m.Buttons) == 4 }
 
 func TestACallIsApprovedInSlackMadeOnceAndItsResultDelivered(t *testing.T) {
 	t.Parallel()

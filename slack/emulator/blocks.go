@@ -1,6 +1,11 @@
 package emulator
 
-import "maps"
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
 
 // Limits of Block Kit, in characters or items.
 const (
@@ -63,6 +68,50 @@ func focus(c *checker, path string, v any) {
 	c.focused = true
 }
 
+// menu makes the shape of an element that is chosen from and begins with initial.
+func menu(initial string, of rule, more map[string]rule) shape {
+	fields := map[string]rule{"placeholder": plainText(150), "confirm": confirmation, "focus_on_load": focus, initial: of}
+	maps.Copy(fields, more)
+	return element(nil, fields)
+}
+
+func conversationMenu(name string, check rule) map[string]rule {
+	return map[string]rule{"default_to_current_conversation": flag, "filter": anything, name: check}
+}
+
+func textField() shape {
+	return element(nil, map[string]rule{
+		"placeholder": plainText(150), "initial_value": text(1, 3000), "dispatch_action_config": anything, "focus_on_load": focus,
+	})
+}
+
+// dateText and timeText allow what pickers hold.
+var dateText, timeText = matching(holdings["datepicker"].form), matching(holdings["timepicker"].form)
+
+func matching(form *regexp.Regexp) rule {
+	return func(c *checker, path string, v any) {
+		if s, ok := v.(string); !ok || !form.MatchString(s) {
+			c.fail(path, "must be a valid value")
+		}
+	}
+}
+
+// Elements by where they may stand.
+var (
+	menus = []string{
+		"checkboxes", "radio_buttons", "static_select", "multi_static_select", "users_select", "multi_users_select",
+		"channels_select", "multi_channels_select", "conversations_select", "multi_conversations_select", "datepicker", "timepicker",
+	}
+	inActions = append([]string{"button", "overflow", "datetimepicker"}, singles()...)
+	inSection = append([]string{"button", "overflow", "image"}, menus...)
+	inInput   = append([]string{"plain_text_input", "email_text_input", "url_text_input", "number_input", "datetimepicker"}, menus...)
+)
+
+// singles are the menus an actions block may hold: those that hold one thing, and checkboxes.
+func singles() []string {
+	return slices.DeleteFunc(slices.Clone(menus), func(name string) bool { return strings.HasPrefix(name, "multi_") })
+}
+
 var elements = map[string]shape{
 	"button": element([]string{"text"}, map[string]rule{
 		"text": plainText(75), "value": text(0, 2000), "url": webURL, "style": oneOf("primary", "danger"),
@@ -81,6 +130,23 @@ var elements = map[string]shape{
 	"static_select": element(nil, map[string]rule{
 		"placeholder": plainText(150), "options": list(1, 100, option), "option_groups": list(1, 100, optionGroup),
 		"initial_option": option, "confirm": confirmation, "focus_on_load": focus,
+	}),
+	"multi_static_select": menu("initial_options", list(1, 100, option), map[string]rule{
+		"options": list(1, 100, option), "option_groups": list(1, 100, optionGroup), "max_selected_items": number(1, 100),
+	}),
+	"multi_users_select":         menu("initial_users", list(0, 100, text(1, 255)), map[string]rule{"max_selected_items": number(1, 100)}),
+	"channels_select":            menu("initial_channel", text(1, 255), map[string]rule{"response_url_enabled": flag}),
+	"multi_channels_select":      menu("initial_channels", list(0, 100, text(1, 255)), map[string]rule{"max_selected_items": number(1, 100)}),
+	"conversations_select":       menu("initial_conversation", text(1, 255), conversationMenu("response_url_enabled", flag)),
+	"multi_conversations_select": menu("initial_conversations", list(0, 100, text(1, 255)), conversationMenu("max_selected_items", number(1, 100))),
+	"datepicker":                 menu("initial_date", dateText, nil),
+	"timepicker":                 menu("initial_time", timeText, map[string]rule{"timezone": text(1, 255)}),
+	"datetimepicker":             element(nil, map[string]rule{"initial_date_time": number(1e9, 1e10-1), "confirm": confirmation, "focus_on_load": focus}),
+	"email_text_input":           textField(),
+	"url_text_input":             textField(),
+	"number_input": element([]string{"is_decimal_allowed"}, map[string]rule{
+		"is_decimal_allowed": flag, "placeholder": plainText(150), "initial_value": text(1, 255), "min_value": text(1, 255),
+		"max_value": text(1, 255), "dispatch_action_config": anything, "focus_on_load": focus,
 	}),
 	"overflow":     element([]string{"options"}, map[string]rule{"options": list(1, 5, option), "confirm": confirmation}),
 	"users_select": element(nil, map[string]rule{"placeholder": plainText(150), "initial_user": text(1, 255), "confirm": confirmation, "focus_on_load": focus}),
@@ -120,15 +186,15 @@ var blockShapes = map[string]shape{
 	"divider": block(nil, nil, nil),
 	"section": block(nil, map[string]rule{
 		"text": anyText(3000), "fields": list(1, 10, anyText(2000)), "expand": flag,
-		"accessory": typed(pick("button", "checkboxes", "radio_buttons", "static_select", "overflow", "users_select", "image")),
+		"accessory": typed(pick(inSection...)),
 	}, textOrFields),
 	"context": block([]string{"elements"}, map[string]rule{"elements": list(1, 10, contextElement())}, nil),
 	"actions": block([]string{"elements"}, map[string]rule{
-		"elements": list(1, 25, typed(pick("button", "checkboxes", "radio_buttons", "static_select", "overflow", "users_select"))),
+		"elements": list(1, 25, typed(pick(inActions...))),
 	}, uniqueActionIDs),
 	"input": block([]string{"label", "element"}, map[string]rule{
 		"label": plainText(2000), "hint": plainText(2000), "optional": flag, "dispatch_action": flag,
-		"element": typed(pick("plain_text_input", "checkboxes", "radio_buttons", "static_select", "users_select")),
+		"element": typed(pick(inInput...)),
 	}, nil),
 	"image": block([]string{"image_url", "alt_text"}, map[string]rule{
 		"image_url": webURL, "alt_text": text(1, 2000), "title": plainText(2000),

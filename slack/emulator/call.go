@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +17,9 @@ import (
 type apiError struct {
 	code  string
 	extra object
+	// status is the HTTP status, 0 for 200, which is what Slack answers nearly always.
+	status     int
+	retryAfter int // seconds, 0 for no such header
 }
 
 func (e *apiError) Error() string { return e.code }
@@ -36,34 +38,52 @@ type call struct {
 	*Server
 	args object
 	now  time.Time
+	tok  *token
 }
 
-// endpoint is one Web API method: the scope its token needs ("" for none) and what it does.
+// botCall is a call made for the app's own token, for wire forms in events and payloads; the
+// lock is held.
+func (s *Server) botCall() *call {
+	return &call{Server: s, args: object{}, now: s.now(), tok: s.botToken()}
+}
+
+// endpoint is one Web API method.
 type endpoint struct {
-	scope string
-	run   func(*call) (object, error)
+	scope     string  // what its token needs, "" for nothing or when that depends on the arguments
+	perMinute float64 // its rate limit, 0 for none
+	kind      tokenKind
+	run       func(*call) (object, error)
 }
 
 func endpoints() map[string]endpoint {
 	return map[string]endpoint{
-		"auth.test":             {"", authTest},
-		"chat.postMessage":      {"chat:write", postMessage},
-		"chat.update":           {"chat:write", updateMessage},
-		"chat.delete":           {"chat:write", deleteMessage},
-		"chat.postEphemeral":    {"chat:write", postEphemeral},
-		"chat.getPermalink":     {"", getPermalink},
-		"conversations.open":    {"im:write", openConversation},
-		"conversations.info":    {"", conversationInfo},
-		"conversations.history": {"", history},
-		"conversations.replies": {"", replies},
-		"users.info":            {"users:read", userInfo},
-		"users.list":            {"users:read", userList},
-		"users.lookupByEmail":   {"users:read.email", userByEmail},
-		"usergroups.list":       {"usergroups:read", groupList},
-		"usergroups.users.list": {"usergroups:read", groupMembers},
-		"views.open":            {"", openView},
-		"views.push":            {"", pushView},
-		"views.update":          {"", updateView},
+		"apps.connections.open": {"connections:write", tier1, appToken, openConnection},
+		"auth.test":             {"", hundreds, botToken, authTest},
+		"bots.info":             {"users:read", tier3, botToken, botInfo},
+		"chat.delete":           {"chat:write", tier3, botToken, deleteMessage},
+		"chat.getPermalink":     {"", hundreds, botToken, getPermalink},
+		"chat.postEphemeral":    {"chat:write", tier4, botToken, postEphemeral},
+		"chat.postMessage":      {"chat:write", 0, botToken, postMessage},
+		"chat.update":           {"chat:write", tier3, botToken, updateMessage},
+		"conversations.history": {"", tier3, botToken, history},
+		"conversations.info":    {"", tier3, botToken, conversationInfo},
+		"conversations.join":    {"channels:join", tier3, botToken, joinConversation},
+		"conversations.list":    {"", tier2, botToken, conversationList},
+		"conversations.members": {"", tier4, botToken, conversationMembers},
+		"conversations.open":    {"im:write", tier3, botToken, openConversation},
+		"conversations.replies": {"", tier3, botToken, replies},
+		"oauth.v2.access":       {"", hundreds, noToken, refreshAccess},
+		"reactions.add":         {"reactions:write", tier3, botToken, addReaction},
+		"team.info":             {"team:read", tier3, botToken, teamInfo},
+		"usergroups.list":       {"usergroups:read", tier2, botToken, groupList},
+		"usergroups.users.list": {"usergroups:read", tier2, botToken, groupMembers},
+		"users.info":            {"users:read", tier4, botToken, userInfo},
+		"users.list":            {"users:read", tier2, botToken, userList},
+		"users.lookupByEmail":   {"users:read.email", tier3, botToken, userByEmail},
+		"views.open":            {"", tier4, botToken, openView},
+		"views.publish":         {"", tier4, botToken, publishView},
+		"views.push":            {"", tier4, botToken, pushView},
+		"views.update":          {"", tier4, botToken, updateView},
 	}
 }
 
@@ -74,41 +94,79 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := s.answer(name, r)
-	if fault.kind() == CommitThenDrop {
-		panic(http.ErrAbortHandler) // the connection drops with the work done
+	if s.meetAfter(fault, w) {
+		return
 	}
-	w.Header().Set("Date", s.cfg.Now().UTC().Format(http.TimeFormat))
-	w.Header().Set("X-OAuth-Scopes", strings.Join(s.cfg.Scopes, ","))
-	writeText(w, http.StatusOK, answer)
+	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
+	answer.write(w)
 }
 
-// answer runs one method and returns its answer as JSON, encoded while the lock is held.
-// Like Slack it answers errors of every kind in the body.
-func (s *Server) answer(name string, r *http.Request) string {
+// reply is the answer to one call, encoded while the lock was held.
+type reply struct {
+	status     int
+	retryAfter int
+	scopes     []string // of the token; nil when there is none
+	needs      string   // the scope the method asks for
+	body       string
+}
+
+func (a reply) write(w http.ResponseWriter) {
+	if a.scopes != nil {
+		w.Header().Set("X-OAuth-Scopes", strings.Join(a.scopes, ","))
+		w.Header().Set("X-Accepted-OAuth-Scopes", a.needs)
+	}
+	if a.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(a.retryAfter))
+	}
+	writeText(w, a.status, a.body)
+}
+
+// answer runs one method. Like Slack it answers errors of every kind but rate limits in the
+// body of a 200.
+func (s *Server) answer(name string, r *http.Request) reply {
 	args, err := readArgs(r)
 	if err != nil {
-		return encode(failure(err))
+		return reply{status: http.StatusOK, body: encode(failure(err))}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return encode(s.run(name, r, args))
-}
-
-func (s *Server) run(name string, r *http.Request, args object) object {
 	do, known := endpoints()[name]
 	if !known {
-		return object{"ok": false, "error": "unknown_method", "req_method": name}
+		return reply{status: http.StatusOK, body: encode(object{"ok": false, "error": "unknown_method", "req_method": name})}
 	}
-	c := &call{Server: s, args: args, now: s.cfg.Now()}
-	if err := c.authorize(bearer(r), do.scope); err != nil {
-		return failure(err)
+	c := &call{Server: s, args: args, now: s.now()}
+	out, err := c.perform(name, do, r)
+	a := reply{status: http.StatusOK, needs: do.scope}
+	if c.tok != nil {
+		a.scopes = append([]string{}, c.tok.scopes...)
 	}
-	out, err := do.run(c)
+	var e *apiError
+	if errors.As(err, &e) && e.status != 0 {
+		a.status, a.retryAfter = e.status, e.retryAfter
+	}
+	a.body = encode(out)
+	return a
+}
+
+// perform checks token, limits and scope, in this order, and runs the method.
+func (c *call) perform(name string, do endpoint, r *http.Request) (object, error) {
+	out, err := func() (object, error) {
+		if err := c.authenticate(r, do.kind); err != nil {
+			return nil, err
+		}
+		if err := c.overLimit(name, do.perMinute); err != nil {
+			return nil, err
+		}
+		if err := c.need(do.scope); err != nil {
+			return nil, err
+		}
+		return do.run(c)
+	}()
 	if err != nil {
-		return failure(err)
+		return failure(err), err
 	}
 	out["ok"] = true
-	return withCharsetWarning(r, out)
+	return withCharsetWarning(r, out), nil
 }
 
 func failure(err error) object {
@@ -123,35 +181,24 @@ func failure(err error) object {
 	return out
 }
 
-// authorize checks the token, then the scope.
-func (c *call) authorize(token, scope string) error {
-	switch {
-	case token == "":
-		return fail("not_authed")
-	case strings.HasPrefix(token, "xapp-"):
-		return fail("not_allowed_token_type")
-	case token != string(c.cfg.BotToken):
-		return fail("invalid_auth")
-	case c.authError != "":
-		return fail(c.authError)
-	}
-	return c.need(scope)
-}
-
 // need refuses unless the token has the scope; methods whose scope depends on the kind of
 // channel call it themselves.
 func (c *call) need(scope string) error {
-	if scope == "" || slices.Contains(c.cfg.Scopes, scope) {
+	var provided []string
+	if c.tok != nil {
+		provided = c.tok.scopes
+	}
+	if hasScope(provided, scope) {
 		return nil
 	}
-	return &apiError{code: "missing_scope", extra: object{"needed": scope, "provided": strings.Join(c.cfg.Scopes, ",")}}
+	return &apiError{code: "missing_scope", extra: object{"needed": scope, "provided": strings.Join(provided, ",")}}
 }
 
 // bearer returns the token of a request. Slack takes it from the header or from a form body,
 // never from the URL or from JSON.
 func bearer(r *http.Request) string {
-	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		return strings.TrimSpace(token)
+	if word := headerToken(r); word != "" {
+		return word
 	}
 	return r.PostForm.Get("token")
 }
@@ -187,7 +234,7 @@ func readForm(r *http.Request, args object) (object, error) {
 	if err := r.ParseForm(); err != nil {
 		return nil, fail("invalid_form_data")
 	}
-	if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+	if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) { //nolint:gosec // onlyLoopbackHosts bounds every body
 		return nil, fail("invalid_form_data")
 	}
 	for k, v := range r.PostForm {

@@ -61,9 +61,34 @@ func postMessage(c *call) (object, error) {
 	if m.threadTS, err = c.parentOf(ch); err != nil {
 		return nil, err
 	}
-	m.ts = ch.nextTS(c.now)
+	if err := c.once(ch, m); err != nil {
+		return nil, err
+	}
+	m.ts, m.postedAt = ch.nextTS(c.now), c.now
 	c.publish(ch, m)
 	return object{"channel": ch.ID, "ts": m.ts, "message": c.wire(m, true)}, nil
+}
+
+// maxClientIDs bounds how many client_msg_ids are remembered; the oldest are forgotten.
+const maxClientIDs = 20_000
+
+// once refuses a client_msg_id that was used before in the channel. Slack does not document
+// the argument; its documented errors tell that the server looks at it.
+func (c *call) once(ch *channel, m *message) error {
+	if m.clientMsgID == "" {
+		return nil
+	}
+	key := ch.ID + "/" + m.clientMsgID
+	if c.clientIDs[key] && !c.cfg.IgnoreClientMsgID {
+		return fail("duplicate_message")
+	}
+	c.clientIDs[key] = true
+	c.clientIDOrder = append(c.clientIDOrder, key)
+	if len(c.clientIDOrder) > maxClientIDs {
+		delete(c.clientIDs, c.clientIDOrder[0])
+		c.clientIDOrder = c.clientIDOrder[1:]
+	}
+	return nil
 }
 
 // publish adds a message to its channel and tells the people it concerns.
@@ -71,6 +96,7 @@ func (s *Server) publish(ch *channel, m *message) {
 	m.broadcast = m.broadcast && m.threadTS != ""
 	ch.add(m)
 	s.notify(ch, m)
+	s.tellMessage(ch, m)
 	s.touch()
 }
 
@@ -136,6 +162,9 @@ func updateMessage(c *call) (object, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.cfg.EditWindow > 0 && c.now.Sub(m.postedAt) > c.cfg.EditWindow {
+		return nil, fail("edit_window_closed")
+	}
 	if utf8.RuneCountInString(c.str("text")) > 4000 {
 		return nil, fail("msg_too_long")
 	}
@@ -190,7 +219,7 @@ const maxEphemerals = 1000
 // whisper shows a message to one person.
 func (s *Server) whisper(ch *channel, user string, d draft) *message {
 	m := &message{
-		channel: ch.ID, ts: ch.nextTS(s.cfg.Now()), user: s.cfg.BotUserID,
+		channel: ch.ID, ts: ch.nextTS(s.now()), user: s.cfg.BotUserID,
 		text: truncateText(d.text), blocks: d.blocks, ephemeralTo: user,
 	}
 	s.ephemerals = lastOf(append(s.ephemerals, m), maxEphemerals)

@@ -9,24 +9,72 @@ import (
 )
 
 func authTest(c *call) (object, error) {
-	return object{
+	o := object{
 		"url": "https://" + c.cfg.TeamDomain + ".slack.com/", "team": c.cfg.TeamName, "team_id": c.cfg.TeamID,
-		"user": c.cfg.BotName, "user_id": c.cfg.BotUserID, "bot_id": c.cfg.BotID, "is_enterprise_install": false,
-	}, nil
+		"user": c.cfg.BotName, "user_id": c.cfg.BotUserID, "bot_id": c.cfg.BotID, "is_enterprise_install": c.cfg.OrgInstall,
+	}
+	if c.cfg.EnterpriseID != "" {
+		o["enterprise_id"] = c.cfg.EnterpriseID
+	}
+	if !c.tok.expires.IsZero() {
+		o["expires_in"] = int(c.tok.expires.Sub(c.now).Seconds())
+	}
+	return o, nil
+}
+
+func teamInfo(c *call) (object, error) {
+	if id := c.str("team"); id != "" && id != c.cfg.TeamID {
+		return nil, fail("team_not_found")
+	}
+	o := object{"id": c.cfg.TeamID, "name": c.cfg.TeamName, "domain": c.cfg.TeamDomain, "email_domain": ""}
+	if c.cfg.EnterpriseID != "" {
+		o["enterprise_id"], o["enterprise_name"] = c.cfg.EnterpriseID, c.cfg.EnterpriseName
+	}
+	return object{"team": o}, nil
+}
+
+func botInfo(c *call) (object, error) {
+	if id := c.str("bot"); id != "" && id != c.cfg.BotID {
+		return nil, fail("bot_not_found")
+	}
+	return object{"bot": object{
+		"id": c.cfg.BotID, "deleted": false, "name": c.cfg.BotName, "updated": 1700000000, "app_id": c.cfg.AppID, "user_id": c.cfg.BotUserID,
+	}}, nil
 }
 
 // wireUser returns a person as users.info shows them; the address needs its own scope.
 func (c *call) wireUser(u *User) object {
 	profile := object{"real_name": u.RealName, "display_name": u.Name, "title": u.Title, "team": u.TeamID}
-	if c.need("users:read.email") == nil && u.Email != "" {
+	if c.need("users:read.email") == nil && u.Email != "" && !u.IsStranger {
 		profile["email"] = u.Email
 	}
-	return object{
+	o := object{
 		"id": u.ID, "team_id": u.TeamID, "name": u.Name, "real_name": u.RealName, "deleted": u.Deleted, "profile": profile,
-		"is_bot": u.IsBot, "is_app_user": false, "is_restricted": u.IsRestricted, "is_ultra_restricted": u.IsUltraRestricted,
+		"is_bot": u.IsBot, "is_app_user": u.IsAppUser, "is_restricted": u.IsRestricted || u.IsUltraRestricted, "is_ultra_restricted": u.IsUltraRestricted,
 		"is_stranger": u.IsStranger, "is_invited_user": u.IsInvited, "is_email_confirmed": !u.EmailUnconfirmed && !u.IsBot,
 		"is_admin": false, "is_owner": false, "tz": "Etc/UTC", "tz_offset": 0, "updated": c.now.Unix(),
 	}
+	if u.EnterpriseUserID != "" {
+		o["enterprise_user"] = object{
+			"id": u.EnterpriseUserID, "enterprise_id": cmp.Or(u.EnterpriseID, c.cfg.EnterpriseID), "enterprise_name": c.cfg.EnterpriseName,
+			"is_admin": false, "is_owner": false, "teams": u.teams(),
+		}
+	}
+	return o
+}
+
+// teams are the workspaces of the Grid a person is in.
+func (u *User) teams() []string {
+	if len(u.Teams) == 0 {
+		return []string{u.TeamID}
+	}
+	return nonNil(u.Teams)
+}
+
+// inGrid says whether a person of another workspace belongs to this one through the Grid.
+func (s *Server) inGrid(u *User) bool {
+	return s.cfg.EnterpriseID != "" && u.EnterpriseUserID != "" &&
+		cmp.Or(u.EnterpriseID, s.cfg.EnterpriseID) == s.cfg.EnterpriseID && slices.Contains(u.Teams, s.cfg.TeamID)
 }
 
 func userInfo(c *call) (object, error) {
@@ -48,11 +96,14 @@ func userByEmail(c *call) (object, error) {
 }
 
 func userList(c *call) (object, error) {
+	if err := c.inTeam(); err != nil {
+		return nil, err
+	}
 	ids, next, err := page(c, c.userOrder, 999)
 	if err != nil {
 		return nil, err
 	}
-	members := make([]object, 0, len(ids))
+	members := make([]object, 0, len(ids)) // bots and deactivated people included, as Slack lists them
 	for _, id := range ids {
 		members = append(members, c.wireUser(c.users[id]))
 	}
@@ -88,16 +139,19 @@ func cursorOf(cursor string) (int, error) {
 }
 
 func groupList(c *call) (object, error) {
+	if err := c.inTeam(); err != nil {
+		return nil, err
+	}
 	groups := []object{}
 	for _, id := range c.groupOrder {
 		if g := c.groups[id]; !g.Disabled || c.flag("include_disabled") {
-			groups = append(groups, c.wireGroup(g))
+			groups = append(groups, c.wireGroup(g, c.flag("include_users")))
 		}
 	}
 	return object{"usergroups": groups}, nil
 }
 
-func (c *call) wireGroup(g *UserGroup) object {
+func (c *call) wireGroup(g *UserGroup, withUsers bool) object {
 	deleted := 0
 	if g.Disabled {
 		deleted = 1
@@ -106,13 +160,16 @@ func (c *call) wireGroup(g *UserGroup) object {
 		"id": g.ID, "team_id": c.cfg.TeamID, "is_usergroup": true, "handle": g.Handle, "name": g.Name,
 		"is_external": false, "date_delete": deleted, "user_count": len(g.Members),
 	}
-	if c.flag("include_users") {
+	if withUsers {
 		o["users"] = nonNil(g.Members)
 	}
 	return o
 }
 
 func groupMembers(c *call) (object, error) {
+	if err := c.inTeam(); err != nil {
+		return nil, err
+	}
 	g, ok := c.groups[c.str("usergroup")]
 	if !ok || g.Disabled && !c.flag("include_disabled") {
 		return nil, fail("no_such_subteam")
@@ -131,7 +188,7 @@ func openConversation(c *call) (object, error) {
 		}
 		return c.opened(ch, true), nil
 	}
-	users := strings.FieldsFunc(c.str("users"), func(r rune) bool { return r == ',' || r == ' ' })
+	users := commaList(c.str("users"))
 	switch {
 	case len(users) == 0:
 		return nil, fail("users_list_not_supplied")
@@ -208,7 +265,7 @@ func (c *call) wireChannel(ch *channel) object {
 		"id": ch.ID, "created": 1700000000, "is_archived": ch.Archived, "context_team_id": c.cfg.TeamID,
 		"is_im": ch.isIM(), "is_mpim": false, "is_channel": !ch.isIM() && !ch.Private, "is_group": ch.Private,
 		"is_private": ch.Private || ch.isIM(), "is_ext_shared": ch.ExtShared, "is_org_shared": ch.OrgShared,
-		"is_shared": ch.ExtShared || ch.OrgShared, "is_pending_ext_shared": false, "is_member": slices.Contains(ch.Members, c.cfg.BotUserID),
+		"is_shared": ch.ExtShared || ch.OrgShared, "is_pending_ext_shared": ch.PendingShare, "connected_team_ids": nonNil(ch.ConnectedTeams), "is_member": slices.Contains(ch.Members, c.cfg.BotUserID),
 	}
 	if ch.isIM() {
 		o["user"] = ch.User

@@ -38,7 +38,9 @@ func (s *Server) driver() http.Handler {
 		return object{"ts": ts}, err
 	}))
 	mux.HandleFunc("POST /_emulator/raw", posted(func(ctx context.Context, raw Raw) (any, error) { return s.SendRaw(ctx, raw) }))
+	s.people(mux)
 	s.settings(mux)
+	s.platform(mux)
 	return mux
 }
 

@@ -31,13 +31,23 @@ const (
 	HTML FaultKind = "html"
 	// CommitThenDrop does what was asked, then drops the connection without an answer.
 	CommitThenDrop FaultKind = "commit_then_drop"
-	// Drop drops the connection and does nothing.
+	// CommitThenLimit does what was asked, then answers as RateLimited does; a limited
+	// chat.postMessage has been reported to have been posted.
+	CommitThenLimit FaultKind = "commit_then_429"
+	// Drop drops the connection and does nothing. What is sent to the app is lost on its way.
 	Drop FaultKind = "drop"
+	// Duplicate delivers to the app twice; the person sees what came of the first.
+	Duplicate FaultKind = "duplicate"
+	// OutOfOrder keeps back what is sent to the app until something else was delivered, or
+	// [Server.ReleaseHangs].
+	OutOfOrder FaultKind = "out_of_order"
 )
 
-// Fault makes the next calls of one method go wrong.
+// Fault makes the next calls of one method, or the next deliveries to the app, go wrong.
 type Fault struct {
-	// Method is a Web API method, "response_url", or "*" for every one of them.
+	// Method is a Web API method, "response_url", or "*" for every one of them; or what is
+	// sent to the app: [ForInteractions], [ForEvents] or [ForCommands], which can be Slow, or
+	// meet Drop, Duplicate and OutOfOrder.
 	Method string    `json:"method"`
 	Kind   FaultKind `json:"kind"`
 	// Times is how many calls are hit. Zero: one.
@@ -74,12 +84,14 @@ func (s *Server) ClearFaults() {
 	s.touch()
 }
 
-// ReleaseHangs lets every call that hangs now answer as if nothing had happened.
+// ReleaseHangs lets every call that hangs now answer as if nothing had happened, and delivers
+// what OutOfOrder keeps back.
 func (s *Server) ReleaseHangs() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.release)
 	s.release = make(chan struct{})
+	s.releaseAside()
 }
 
 // SetOutage makes every Web API and response_url call lose its connection, or ends that.
@@ -105,7 +117,23 @@ func (s *Server) takeFault(method string) *Fault {
 	if s.outage {
 		return &Fault{Kind: Drop}
 	}
-	i := slices.IndexFunc(s.faults, func(f *Fault) bool { return f.Method == method || f.Method == "*" })
+	return s.useFault(method, "*")
+}
+
+// takeInbound is takeFault for what is sent to the app. Events that change places have done
+// so before they get here.
+func (s *Server) takeInbound(class string) *Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if class == ForEvents && s.planned(class) == OutOfOrder {
+		return nil
+	}
+	return s.useFault(class)
+}
+
+// useFault counts the first fault planned for one of the methods; the lock is held.
+func (s *Server) useFault(methods ...string) *Fault {
+	i := s.faultFor(methods...)
 	if i < 0 {
 		return nil
 	}
@@ -115,6 +143,18 @@ func (s *Server) takeFault(method string) *Fault {
 	}
 	s.touch()
 	return &f
+}
+
+func (s *Server) faultFor(methods ...string) int {
+	return slices.IndexFunc(s.faults, func(f *Fault) bool { return slices.Contains(methods, f.Method) })
+}
+
+// planned returns the kind of the next fault of a method, "" for none.
+func (s *Server) planned(method string) FaultKind {
+	if i := s.faultFor(method); i >= 0 {
+		return s.faults[i].Kind
+	}
+	return ""
 }
 
 // meet acts the fault out and says whether the call is over with that.
@@ -139,12 +179,27 @@ func (s *Server) meet(f *Fault, w http.ResponseWriter, r *http.Request) (over bo
 	case Slow:
 		s.delay(r, time.Duration(min(f.DelayMS, 60_000))*time.Millisecond)
 		return false
-	case CommitThenDrop: // its part comes after the work
+	case CommitThenDrop, CommitThenLimit: // their part comes after the work
+		return false
+	case Duplicate, OutOfOrder: // for what is sent to the app alone
 		return false
 	default:
 		return false
 	}
 	return true
+}
+
+// meetAfter acts out what goes wrong once the work is done, and says whether the call is over
+// with that.
+func (s *Server) meetAfter(f *Fault, w http.ResponseWriter) (over bool) {
+	if f.kind() == CommitThenDrop {
+		panic(http.ErrAbortHandler) // the connection drops with the work done
+	}
+	if f.kind() == CommitThenLimit {
+		rateLimited(w, f)
+		return true
+	}
+	return false
 }
 
 func rateLimited(w http.ResponseWriter, f *Fault) {

@@ -36,7 +36,10 @@ func (s *Server) digest(purpose string) []byte {
 // time. Receivers compare that time with the wall clock.
 func (s *Server) Sign(body []byte, at time.Time) http.Header {
 	stamp := strconv.FormatInt(at.Unix(), 10)
-	mac := hmac.New(sha256.New, []byte(string(s.cfg.SigningSecret)))
+	s.mu.Lock()
+	secret := string(s.signing)
+	s.mu.Unlock()
+	mac := hmac.New(sha256.New, []byte(secret))
 	_, _ = mac.Write([]byte("v0:" + stamp + ":"))
 	_, _ = mac.Write(body)
 	h := http.Header{}

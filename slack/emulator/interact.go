@@ -18,7 +18,7 @@ var (
 // Action is a person's use of a button, menu or other element.
 type Action struct {
 	User string `json:"user"`
-	// Channel and TS name the message; ViewID names a modal instead.
+	// Channel and TS name the message; ViewID names a modal or the Home tab instead.
 	Channel string `json:"channel"`
 	TS      string `json:"ts"`
 	ViewID  string `json:"view_id"`
@@ -47,6 +47,8 @@ type Seen struct {
 	Errors map[string]string `json:"errors,omitempty"`
 	// Closed says that the modal that was submitted or closed is gone.
 	Closed bool `json:"closed,omitempty"`
+	// Message is what the answer to a command said, if anything.
+	Message *Message `json:"message,omitempty"`
 }
 
 // Click presses a button of a message that the person can see. It returns once the app has
@@ -136,7 +138,7 @@ func (s *Server) pressInMessage(u *User, a Action) (pressed, error) {
 }
 
 func (s *Server) pressInView(u *User, a Action) (pressed, error) {
-	v, err := s.topView(u.ID, a.ViewID)
+	v, err := s.shownView(u.ID, a.ViewID)
 	if err != nil {
 		return pressed{}, err
 	}
@@ -156,7 +158,7 @@ func (s *Server) pressInView(u *User, a Action) (pressed, error) {
 		chosen, _ := chosen(el, a.Value)
 		v.set(field{block: block, action: a.ActionID}, chosen)
 	}
-	p := s.interaction("block_actions", u, v.id)
+	p := s.interaction("block_actions", u, v.stacked())
 	p.payload["container"] = object{"type": "view", "view_id": v.id}
 	p.payload["view"], p.payload["actions"] = s.wireView(v), []any{act}
 	p.place = Warning{User: u.ID, ViewID: v.id, ActionID: a.ActionID}
@@ -169,7 +171,7 @@ func (s *Server) interaction(kind string, u *User, viewID string) pressed {
 	return pressed{kind: kind, trigger: id, payload: object{
 		"type": kind, "api_app_id": s.cfg.AppID, "token": "deprecated", "trigger_id": id,
 		"user": object{"id": u.ID, "username": u.Name, "name": u.Name, "team_id": u.TeamID},
-		"team": object{"id": s.cfg.TeamID, "domain": s.cfg.TeamDomain}, "enterprise": nil, "is_enterprise_install": false,
+		"team": object{"id": s.cfg.TeamID, "domain": s.cfg.TeamDomain}, "enterprise": s.enterprise(), "is_enterprise_install": s.cfg.OrgInstall,
 	}}
 }
 
@@ -182,7 +184,7 @@ func (s *Server) describeMessage(payload object, ch *channel, m *message, user s
 	payload["container"] = container
 	payload["channel"] = object{"id": ch.ID, "name": ch.payloadName()}
 	payload["state"] = object{"values": m.stateOf(user)}
-	payload["response_url"] = s.newResponseURL(user, m)
+	payload["response_url"] = s.newResponseURL(user, m.channel, m.ts)
 	if m.ephemeralTo == "" {
 		payload["message"] = s.wire(m, false)
 	}
@@ -229,7 +231,7 @@ func findElement(blocks []any, a Action) (el object, block string, err error) {
 
 // actionOf returns the entry of the payload's actions.
 func (s *Server) actionOf(el object, block, value string) (object, error) {
-	now := s.cfg.Now()
+	now := s.now()
 	act := object{
 		"type": el["type"], "action_id": el["action_id"], "block_id": block,
 		"action_ts": fmt.Sprintf("%d.%06d", now.Unix(), now.Nanosecond()/1000),
@@ -254,12 +256,8 @@ func (m *message) choose(user, block, action string, act object) {
 	if act["type"] == "button" || act["type"] == "overflow" {
 		return
 	}
-	kept := object{"type": act["type"]}
-	for _, k := range []string{"selected_option", "selected_options", "selected_user"} {
-		if v, ok := act[k]; ok {
-			kept[k] = v
-		}
-	}
+	key := holdings[str(act, "type")].key
+	kept := object{"type": act["type"], key: act[key]}
 	values := m.stateOf(user)
 	inBlock, _ := values[block].(object)
 	if inBlock == nil {

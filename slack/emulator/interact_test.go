@@ -162,7 +162,11 @@ func TestAnAppThatDoesNotAckMakesAWarning(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, impatient)
+			var edits []func(*emulator.Config)
+			if name == "late" {
+				edits = append(edits, impatient)
+			}
+			b := setup(t, edits...)
 			ts := b.post("text", "t", "blocks", fixture(t, "pending"))
 			tc.arrange(t, b)
 			seen := b.click(ts, "cs.deny")

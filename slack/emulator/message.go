@@ -3,6 +3,7 @@ package emulator
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,12 +17,25 @@ type channel struct {
 	Channel
 	messages []*message
 	byTS     map[string]*message
-	lastTS   int64 // microseconds
+	threads  map[string][]*message // replies by the parent's ts
+	lastTS   int64                 // microseconds
+
+	// shown are the messages as people see them, as far as they are known to be current: the
+	// first len(shown) of messages. Snapshots share it and so it is never written to in
+	// place.
+	shown []Message
+	epoch uint64 // the renderEpoch of shown
+	dirty bool   // some of shown's messages are stale
+}
+
+func newChannel(c Channel) *channel {
+	return &channel{Channel: c, byTS: map[string]*message{}, threads: map[string][]*message{}}
 }
 
 // message is one message as the workspace holds it.
 type message struct {
 	channel     string
+	in          *channel
 	ts          string
 	threadTS    string // the parent's ts in replies, "" elsewhere
 	user        string
@@ -32,10 +46,13 @@ type message struct {
 	broadcast   bool
 	ephemeralTo string // "" for messages everybody sees
 	revision    int
+	postedAt    time.Time
+	reactions   map[string][]string
 	state       map[string]object // per user: block_id → action_id → what is chosen
 
 	rendered *rendered
 	epoch    uint64
+	stale    bool // shown differently than channel.shown has it
 }
 
 // nextTS returns a message timestamp that is later than every other in the channel.
@@ -45,28 +62,61 @@ func (c *channel) nextTS(now time.Time) string {
 }
 
 func (c *channel) add(m *message) {
+	m.in = c
 	c.messages = append(c.messages, m)
 	c.byTS[m.ts] = m
+	if m.threadTS != "" {
+		c.threads[m.threadTS] = append(c.threads[m.threadTS], m)
+		c.byTS[m.threadTS].changed() // it counts its replies
+	}
 	if len(c.messages) > maxMessages {
-		delete(c.byTS, c.messages[0].ts)
-		c.messages = c.messages[1:]
+		c.forgetOldest()
+	}
+}
+
+func (c *channel) forgetOldest() {
+	m := c.messages[0]
+	delete(c.byTS, m.ts)
+	if thread := c.threads[m.threadTS]; m.threadTS != "" && len(thread) > 0 {
+		c.threads[m.threadTS] = thread[1:]
+	}
+	c.messages = c.messages[1:]
+	if len(c.shown) > 0 {
+		c.shown = c.shown[1:]
 	}
 }
 
 func (c *channel) remove(m *message) {
 	delete(c.byTS, m.ts)
-	c.messages = slices.DeleteFunc(c.messages, func(o *message) bool { return o == m })
+	i := slices.Index(c.messages, m)
+	c.messages = slices.Delete(slices.Clone(c.messages), i, i+1)
+	c.shown = nil
+	if m.threadTS != "" {
+		c.threads[m.threadTS] = slices.DeleteFunc(slices.Clone(c.threads[m.threadTS]), func(o *message) bool { return o == m })
+	}
+}
+
+// rename gives the channel and its messages another id.
+func (c *channel) rename(id string) {
+	c.ID = id
+	for _, m := range c.messages {
+		m.channel = id
+	}
+	c.shown = nil
 }
 
 // replies returns the replies to a message, oldest first.
-func (c *channel) replies(ts string) []*message {
-	var out []*message
-	for _, m := range c.messages {
-		if m.threadTS == ts {
-			out = append(out, m)
-		}
+func (c *channel) replies(ts string) []*message { return c.threads[ts] }
+
+// changed says that a message looks different now. Snapshots keep what they have.
+func (m *message) changed() {
+	if m == nil {
+		return
 	}
-	return out
+	m.stale = true
+	if m.in != nil {
+		m.in.dirty = true
+	}
 }
 
 // edit puts new content in place and drops the rendering made of the old.
@@ -74,6 +124,7 @@ func (m *message) edit(text string, blocks []any) {
 	m.text, m.blocks = text, blocks
 	m.revision++
 	m.rendered = nil
+	m.changed()
 }
 
 func (m *message) hasRichText() bool { return anyRichText(m.blocks) }
@@ -95,6 +146,12 @@ func (s *Server) wire(m *message, withMetadata bool) object {
 	if len(m.blocks) > 0 {
 		o["blocks"] = m.blocks
 	}
+	if len(m.reactions) > 0 {
+		o["reactions"] = wireReactions(m.reactions)
+	}
+	if m.revision > 0 && m.user == s.cfg.BotUserID && len(m.blocks) == 0 {
+		o["edited"] = object{"user": m.user, "ts": m.ts}
+	}
 	if m.clientMsgID != "" {
 		o["client_msg_id"] = m.clientMsgID
 	}
@@ -103,6 +160,14 @@ func (s *Server) wire(m *message, withMetadata bool) object {
 	}
 	s.wireThread(m, o)
 	return o
+}
+
+func wireReactions(reactions map[string][]string) []object {
+	out := make([]object, 0, len(reactions))
+	for _, name := range slices.Sorted(maps.Keys(reactions)) {
+		out = append(out, object{"name": name, "users": reactions[name], "count": len(reactions[name])})
+	}
+	return out
 }
 
 // wireThread adds what ties a message to its thread.

@@ -20,6 +20,8 @@ type Warning struct {
 	TS       string `json:"ts,omitempty"`
 	ViewID   string `json:"view_id,omitempty"`
 	ActionID string `json:"action_id,omitempty"`
+	// Command is the slash command that failed.
+	Command string `json:"command,omitempty"`
 	// Text is what the person read.
 	Text string `json:"text"`
 	// Detail is the cause, which Slack keeps to itself.
@@ -104,7 +106,7 @@ func (s *Server) followers(ch *channel, parent string, ring func(user, reason st
 // warning the person saw, if any.
 func (s *Server) settle(place Warning, text, problem string) string {
 	for i, w := range s.warnings {
-		if w.User == place.User && w.Channel == place.Channel && w.TS == place.TS && w.ViewID == place.ViewID {
+		if w.User == place.User && w.Channel == place.Channel && w.TS == place.TS && w.ViewID == place.ViewID && w.Command == place.Command {
 			s.warnings[i].Current = false
 		}
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	soonest = 10 * time.Second
+	soonest = 60 * time.Second
 	tick    = 5 * time.Millisecond
 )
 

@@ -20,9 +20,10 @@ type responseURL struct {
 	expires           time.Time
 }
 
-// newResponseURL makes the response_url of an interaction with a message.
-func (s *Server) newResponseURL(user string, m *message) string {
-	now := s.cfg.Now()
+// newResponseURL makes the response_url of an interaction with a message, or of a command,
+// which has no message (ts is "").
+func (s *Server) newResponseURL(user, channel, ts string) string {
+	now := s.now()
 	if len(s.responseURLs) >= maxResponseURLs {
 		for id, u := range s.responseURLs {
 			if now.After(u.expires) {
@@ -31,7 +32,7 @@ func (s *Server) newResponseURL(user string, m *message) string {
 		}
 	}
 	id, secret := s.nextID(""), s.nextID("")+s.nextID("")
-	s.responseURLs[id] = &responseURL{user: user, channel: m.channel, ts: m.ts, secret: secret, expires: now.Add(responseURLLife)}
+	s.responseURLs[id] = &responseURL{user: user, channel: channel, ts: ts, secret: secret, expires: now.Add(responseURLLife)}
 	return s.baseURL + "/actions/" + s.cfg.TeamID + "/" + id + "/" + secret
 }
 
@@ -41,8 +42,8 @@ func (s *Server) serveResponseURL(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	status, answer := s.respond(r)
-	if fault.kind() == CommitThenDrop {
-		panic(http.ErrAbortHandler) // the connection drops with the work done
+	if s.meetAfter(fault, w) {
+		return
 	}
 	writeJSON(w, status, answer)
 }
@@ -56,7 +57,7 @@ func (s *Server) respond(r *http.Request) (int, object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.responseURLs[r.PathValue("id")]
-	now := s.cfg.Now()
+	now := s.now()
 	switch {
 	case u == nil || u.secret != r.PathValue("secret") || r.PathValue("team") != s.cfg.TeamID:
 		return http.StatusNotFound, object{"ok": false, "error": "invalid_url"}
@@ -89,24 +90,27 @@ func (c *call) useResponseURL(u *responseURL) error {
 	if c.flag("replace_original") {
 		return c.replaceOriginal(ch, u, d)
 	}
-	return c.say(ch, u, d)
+	_, err = c.say(ch, u.user, d)
+	return err
 }
 
 // say posts a new message: to the person alone unless response_type is in_channel.
-func (c *call) say(ch *channel, u *responseURL, d draft) error {
+func (c *call) say(ch *channel, user string, d draft) (*message, error) {
 	parent, err := c.parentOf(ch)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.str("response_type") != "in_channel" {
-		c.whisper(ch, u.user, d).threadTS = parent
-		return nil
+		m := c.whisper(ch, user, d)
+		m.threadTS = parent
+		return m, nil
 	}
-	c.publish(ch, &message{
+	m := &message{
 		channel: ch.ID, ts: ch.nextTS(c.now), threadTS: parent, user: c.cfg.BotUserID,
 		text: truncateText(d.text), blocks: d.blocks,
-	})
-	return nil
+	}
+	c.publish(ch, m)
+	return m, nil
 }
 
 // original finds the message that was acted on; an ephemeral one has to be this person's.

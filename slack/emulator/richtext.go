@@ -97,14 +97,24 @@ func checkMessageBlocks(v any) ([]any, error) {
 	return blocks, nil
 }
 
-var viewShape = shape{
-	fields: map[string]rule{
-		"type": oneOf("modal"), "title": plainText(24), "submit": plainText(24), "close": plainText(24), "blocks": anything,
-		"private_metadata": text(0, 3000), "callback_id": text(0, 255), "external_id": text(0, 255),
-		"clear_on_close": flag, "notify_on_close": flag,
+// viewShapes are what views may hold, by surface.
+var viewShapes = map[string]shape{
+	"modal": {
+		fields: map[string]rule{
+			"type": oneOf("modal"), "title": plainText(24), "submit": plainText(24), "close": plainText(24), "blocks": anything,
+			"private_metadata": text(0, 3000), "callback_id": text(0, 255), "external_id": text(0, 255),
+			"clear_on_close": flag, "notify_on_close": flag,
+		},
+		required: []string{"type", "title", "blocks"},
+		also:     checkViewBlocks,
 	},
-	required: []string{"type", "title", "blocks"},
-	also:     checkViewBlocks,
+	"home": {
+		fields: map[string]rule{
+			"type": oneOf("home"), "blocks": anything, "private_metadata": text(0, 3000), "callback_id": text(0, 255), "external_id": text(0, 255),
+		},
+		required: []string{"type", "blocks"},
+		also:     checkViewBlocks,
+	},
 }
 
 func checkViewBlocks(c *checker, path string, o object) {
@@ -114,19 +124,20 @@ func checkViewBlocks(c *checker, path string, o object) {
 	c.checkBlocks(path+"/blocks", o["blocks"], maxViewBlocks)
 	blocks, _ := o["blocks"].([]any)
 	for i, b := range blocks {
-		if blk, ok := b.(object); ok && blk["type"] == "input" && o["submit"] == nil {
+		if blk, ok := b.(object); ok && blk["type"] == "input" && o["submit"] == nil && c.surface == "modal" {
 			c.fail(pathOf(path, "blocks", i)+"/input", "must define `submit` to use an `input` block in modals")
 		}
 	}
 }
 
-// checkView returns a modal as an object, or Slack's error for it; size is its JSON's length.
-func checkView(v any, size int) (object, error) {
+// checkView returns a modal or Home tab as an object, or Slack's error for it; size is its
+// JSON's length.
+func checkView(v any, size int, surface string) (object, error) {
 	if size > maxViewBytes {
 		return nil, fail("view_too_large")
 	}
-	c := checker{surface: "modal"}
-	viewShape.object(&c, "/view", v)
+	c := checker{surface: surface}
+	viewShapes[surface].object(&c, "/view", v)
 	if len(c.problems) > 0 {
 		return nil, invalid("invalid_arguments", c.problems)
 	}

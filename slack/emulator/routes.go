@@ -13,6 +13,7 @@ const maxBody = 1 << 20
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/{method}", s.serveAPI)
+	mux.HandleFunc("GET /link/{$}", s.serveSocket)
 	mux.HandleFunc("POST /actions/{team}/{id}/{secret}", s.serveResponseURL)
 	mux.Handle("/_emulator/", http.NewCrossOriginProtection().Handler(s.driver()))
 	s.pageRoutes(mux)

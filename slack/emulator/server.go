@@ -41,6 +41,36 @@ type Server struct {
 	outage        bool
 	authError     string
 
+	clock     *Clock
+	signing   Secret
+	tokens    map[string]*token
+	refreshes map[string]*refresh
+	rotating  []*token // the access tokens of a rotation that are good, oldest first
+	limits    Limits
+	buckets   map[string]*bucket
+	homes     map[string]*view // per user
+
+	clientIDs     map[string]bool // channel/client_msg_id
+	clientIDOrder []string
+
+	eventsURL      string
+	eventsVerified bool
+	commandsURL    string
+	events         []*event             // not yet attempted
+	aside          []*event             // kept back by OutOfOrder
+	retries        map[*event]time.Time // when each is due
+	draining       bool
+	sendEvents     func()        // drainEvents; a field, as what it does outlives the call that starts it
+	inFlight       int           // events in events, in aside or under way
+	delivered      chan struct{} // closed and replaced when something reached the app
+
+	socketMode bool
+	sockets    []*socket
+	opened     int // sockets ever
+	turn       int
+	tickets    map[string]time.Time // of apps.connections.open, until when they are good
+	envelopes  map[string]chan envelopeAck
+
 	interactionsURL string
 	baseURL         string
 	counter         uint64
@@ -58,8 +88,13 @@ func New(cfg Config) *Server {
 		users: map[string]*User{}, channels: map[string]*channel{}, groups: map[string]*UserGroup{},
 		views: map[string]*view{}, stacks: map[string][]*view{}, triggers: map[string]*trigger{},
 		responseURLs: map[string]*responseURL{}, release: make(chan struct{}), changed: make(chan struct{}),
-		interactionsURL: cfg.InteractionsURL, baseURL: cfg.BaseURL,
+		interactionsURL: cfg.InteractionsURL, eventsURL: cfg.EventsURL, commandsURL: cfg.CommandsURL, baseURL: cfg.BaseURL,
+		clock: cfg.Clock, signing: cfg.SigningSecret, limits: cfg.Limits, buckets: map[string]*bucket{}, homes: map[string]*view{}, clientIDs: map[string]bool{},
+		retries: map[*event]time.Time{}, delivered: make(chan struct{}), socketMode: cfg.SocketMode,
+		tickets: map[string]time.Time{}, envelopes: map[string]chan envelopeAck{},
 	}
+	s.sendEvents = s.drainEvents
+	s.seedTokens()
 	s.seed(cfg.Workspace)
 	s.handler = s.routes()
 	return s
@@ -78,8 +113,8 @@ func (s *Server) seed(w Workspace) {
 	}
 }
 
-// ServeHTTP serves the Web API under /api/, response_urls under /actions/, the driver under
-// /_emulator/ and the page at /. Requests whose Host is not a loopback name get 403.
+// ServeHTTP serves the Web API under /api/, response_urls under /actions/, web sockets under
+// /link/, the driver under /_emulator/ and the page at /. Requests whose Host is not a loopback name get 403.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 // Start listens on addr, which must be a loopback address such as "127.0.0.1:0", and serves

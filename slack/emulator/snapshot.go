@@ -33,6 +33,8 @@ type Message struct {
 	ClientMsgID string `json:"client_msg_id,omitempty"`
 	// Metadata is what the app attached, nil for none.
 	Metadata any `json:"metadata,omitempty"`
+	// Reactions are the users who reacted, by emoji name.
+	Reactions map[string][]string `json:"reactions,omitempty"`
 }
 
 // Button returns the button with an action_id, and whether there is one.
@@ -44,9 +46,11 @@ func (m Message) Button(actionID string) (Element, bool) {
 	return m.Buttons[i], true
 }
 
-// View is an open modal as its person sees it.
+// View is an open modal or a Home tab as its person sees it.
 type View struct {
-	ID              string `json:"id"`
+	ID string `json:"id"`
+	// Type is modal or home.
+	Type            string `json:"type"`
 	User            string `json:"user"`
 	CallbackID      string `json:"callback_id"`
 	PrivateMetadata string `json:"private_metadata"`
@@ -57,10 +61,18 @@ type View struct {
 	// Text is all that is shown between title and buttons, as in Message.
 	Text  string `json:"text"`
 	Parts []Part `json:"parts"`
+	// Buttons are the buttons among the parts, in the order they are shown.
+	Buttons []Element `json:"buttons"`
 	// Errors are the messages under inputs, by block_id.
 	Errors map[string]string `json:"errors,omitempty"`
 	// Top says that no other modal is in front of it.
 	Top bool `json:"top"`
+}
+
+// Button returns the button with an action_id, and whether there is one; of several, as in a
+// list, the first.
+func (v View) Button(actionID string) (Element, bool) {
+	return Message{Buttons: v.Buttons}.Button(actionID)
 }
 
 // ChannelView is a channel with the newest of its messages, oldest first.
@@ -69,24 +81,36 @@ type ChannelView struct {
 	Messages []Message `json:"messages"`
 }
 
-// Snapshot is the whole workspace at one moment.
+// Snapshot is the whole workspace at one moment. Snapshots share their messages and
+// notifications with one another: read them, and copy what you want to change.
 type Snapshot struct {
 	// Seq steps with every change; see [Server.Wait].
-	Seq             uint64         `json:"seq"`
-	TeamID          string         `json:"team_id"`
-	TeamName        string         `json:"team_name"`
-	TeamDomain      string         `json:"team_domain"`
-	BotUserID       string         `json:"bot_user_id"`
-	InteractionsURL string         `json:"interactions_url"`
-	Outage          bool           `json:"outage"`
-	Faults          []Fault        `json:"faults"`
-	Users           []User         `json:"users"`
-	Channels        []ChannelView  `json:"channels"`
-	UserGroups      []UserGroup    `json:"user_groups"`
-	Ephemerals      []Message      `json:"ephemerals"`
-	Views           []View         `json:"views"`
-	Notifications   []Notification `json:"notifications"`
-	Warnings        []Warning      `json:"warnings"`
+	Seq             uint64   `json:"seq"`
+	TeamID          string   `json:"team_id"`
+	TeamName        string   `json:"team_name"`
+	TeamDomain      string   `json:"team_domain"`
+	BotUserID       string   `json:"bot_user_id"`
+	EnterpriseID    string   `json:"enterprise_id,omitempty"`
+	BotName         string   `json:"bot_name"`
+	InteractionsURL string   `json:"interactions_url"`
+	EventsURL       string   `json:"events_url"`
+	CommandsURL     string   `json:"commands_url"`
+	Commands        []string `json:"commands"`
+	SocketMode      bool     `json:"socket_mode"`
+	Sockets         int      `json:"sockets"` // connections open now
+	Limits          Limits   `json:"limits"`
+	// NowMS is the workspace's time in milliseconds since 1970.
+	NowMS         int64          `json:"now_ms"`
+	Outage        bool           `json:"outage"`
+	Faults        []Fault        `json:"faults"`
+	Users         []User         `json:"users"`
+	Channels      []ChannelView  `json:"channels"`
+	UserGroups    []UserGroup    `json:"user_groups"`
+	Ephemerals    []Message      `json:"ephemerals"`
+	Views         []View         `json:"views"` // modals
+	Homes         []View         `json:"homes"` // Home tabs that were published
+	Notifications []Notification `json:"notifications"`
+	Warnings      []Warning      `json:"warnings"`
 }
 
 // Snapshot returns the workspace as it is now, with every message.
@@ -100,8 +124,13 @@ func (s *Server) snapshot(perChannel int) Snapshot {
 	out := Snapshot{
 		Seq: s.seq, TeamID: s.cfg.TeamID, TeamName: s.cfg.TeamName, TeamDomain: s.cfg.TeamDomain, BotUserID: s.cfg.BotUserID,
 		InteractionsURL: s.interactionsURL, Outage: s.outage, Faults: []Fault{}, Users: []User{}, Channels: []ChannelView{},
-		UserGroups: []UserGroup{}, Views: []View{}, Ephemerals: s.messageViews(s.ephemerals),
-		Notifications: append([]Notification{}, s.notifications...), Warnings: append([]Warning{}, s.warnings...),
+		UserGroups: []UserGroup{}, Views: []View{}, Homes: []View{}, Ephemerals: s.messageViews(s.ephemerals),
+		Notifications: slices.Clip(s.notifications), Warnings: append([]Warning{}, s.warnings...),
+		EnterpriseID: s.cfg.EnterpriseID, BotName: s.cfg.BotName, EventsURL: s.eventsURL, CommandsURL: s.commandsURL,
+		Commands: nonNil(s.cfg.Commands), SocketMode: s.socketMode, Sockets: len(s.sockets), Limits: s.limits, NowMS: s.now().UnixMilli(),
+	}
+	if out.Notifications == nil {
+		out.Notifications = []Notification{}
 	}
 	for _, f := range s.faults {
 		out.Faults = append(out.Faults, *f)
@@ -119,45 +148,83 @@ func (s *Server) snapshot(perChannel int) Snapshot {
 	}
 	for _, id := range s.userOrder {
 		out.Views = append(out.Views, s.viewsOf(id)...)
+		if home := s.homes[id]; home != nil {
+			out.Homes = append(out.Homes, s.viewView(home))
+		}
 	}
 	return out
 }
 
 func (s *Server) channelView(ch *channel, newest int) ChannelView {
-	v := ChannelView{Channel: ch.Channel, Messages: s.messageViews(lastOf(ch.messages, newest))}
+	v := ChannelView{Channel: ch.Channel, Messages: lastOf(s.messagesOf(ch), newest)}
 	v.Members = nonNil(v.Members)
 	return v
 }
 
-func (s *Server) messageViews(ms []*message) []Message {
-	counts := map[string]int{}
-	for _, m := range ms {
-		counts[m.threadTS]++
+// messagesOf returns a channel's messages as people see them. Only what is new or has changed
+// since the last time is drawn, so that watching a channel does not cost more the longer it
+// gets.
+func (s *Server) messagesOf(ch *channel) []Message {
+	if ch.epoch != s.renderEpoch {
+		ch.shown, ch.epoch = nil, s.renderEpoch
 	}
+	if ch.dirty {
+		ch.shown = slices.Clone(ch.shown) // the old one is in somebody's snapshot
+		for i := range ch.shown {
+			if ch.messages[i].stale {
+				ch.shown[i] = s.messageView(ch.messages[i])
+			}
+		}
+		ch.dirty = false
+	}
+	for _, m := range ch.messages[len(ch.shown):] {
+		ch.shown = append(ch.shown, s.messageView(m))
+	}
+	if ch.shown == nil {
+		return []Message{}
+	}
+	return slices.Clip(ch.shown)
+}
+
+func (s *Server) messageViews(ms []*message) []Message {
 	out := make([]Message, 0, len(ms))
 	for _, m := range ms {
-		v := s.messageView(m)
-		v.Replies = counts[m.ts]
-		out = append(out, v)
+		out = append(out, s.messageView(m))
 	}
 	return out
 }
 
 func (s *Server) messageView(m *message) Message {
+	m.stale = false
 	r := s.render(m)
 	v := Message{
 		Channel: m.channel, TS: m.ts, ThreadTS: m.threadTS, User: m.user, Text: r.text, Summary: r.summary, Parts: r.parts,
-		Buttons: []Element{}, EphemeralTo: m.ephemeralTo, Broadcast: m.broadcast, Revision: m.revision,
+		Buttons: buttons(r.parts), EphemeralTo: m.ephemeralTo, Broadcast: m.broadcast, Revision: m.revision,
 		Permalink: s.permalink(m), ClientMsgID: m.clientMsgID, Metadata: m.metadata,
 	}
-	for _, p := range r.parts {
-		for _, e := range p.Elements {
-			if e.Type == "button" {
-				v.Buttons = append(v.Buttons, e)
-			}
+	if m.in != nil {
+		v.Replies = len(m.in.replies(m.ts))
+	}
+	if len(m.reactions) > 0 {
+		v.Reactions = map[string][]string{}
+		for name, users := range m.reactions {
+			v.Reactions[name] = slices.Clone(users)
 		}
 	}
 	return v
+}
+
+// buttons are the buttons among some parts.
+func buttons(parts []Part) []Element {
+	out := []Element{}
+	for _, p := range parts {
+		for _, e := range p.Elements {
+			if e.Type == "button" {
+				out = append(out, e)
+			}
+		}
+	}
+	return out
 }
 
 func (s *Server) viewsOf(user string) []View {
@@ -187,7 +254,7 @@ func (s *Server) viewView(v *view) View {
 		closing = "Cancel"
 	}
 	return View{
-		ID: v.id, User: v.user, CallbackID: str(v.body, "callback_id"), PrivateMetadata: str(v.body, "private_metadata"), Hash: v.hash,
+		ID: v.id, Type: v.surface(), Buttons: buttons(parts), User: v.user, CallbackID: str(v.body, "callback_id"), PrivateMetadata: str(v.body, "private_metadata"), Hash: v.hash,
 		Title: s.plain(v.body["title"]), Submit: s.plain(v.body["submit"]), Close: closing,
 		Text: plainParts(parts), Parts: parts, Errors: v.errors,
 	}
@@ -207,29 +274,6 @@ func (s *Server) viewByID(id string) *View {
 	return nil
 }
 
-// heldValue is the inverse of chosen: what an element holds, as one string.
-func heldValue(held object) string {
-	switch {
-	case held["value"] != nil:
-		return str(held, "value")
-	case held["selected_user"] != nil:
-		return str(held, "selected_user")
-	}
-	if one, ok := held["selected_option"].(object); ok {
-		return str(one, "value")
-	}
-	many, _ := held["selected_options"].([]any)
-	joined := ""
-	for i, v := range many {
-		o, _ := v.(object)
-		if i > 0 {
-			joined += ","
-		}
-		joined += str(o, "value")
-	}
-	return joined
-}
-
 // Messages returns a channel's messages, oldest first; nil if there is no such channel.
 func (s *Server) Messages(channel string) []Message {
 	s.mu.Lock()
@@ -238,7 +282,7 @@ func (s *Server) Messages(channel string) []Message {
 	if !ok {
 		return nil
 	}
-	return s.messageViews(ch.messages)
+	return s.messagesOf(ch)
 }
 
 // DM returns the id of the direct message between the bot and a person, or "" if nobody has
@@ -335,14 +379,21 @@ func (s *Server) Post(user, channel, text, threadTS string) (string, error) {
 	case text == "":
 		return "", fmt.Errorf("%w: an empty message", ErrNotAllowed)
 	}
-	c := &call{Server: s, args: object{"thread_ts": threadTS}}
+	c := s.botCall()
+	c.args = object{"thread_ts": threadTS}
 	parent, err := c.parentOf(ch)
 	if err != nil {
 		return "", fmt.Errorf("%w: thread %s", ErrNotFound, threadTS)
 	}
-	m := &message{channel: ch.ID, ts: ch.nextTS(s.cfg.Now()), threadTS: parent, user: user, text: truncateText(s.typed(text))}
+	m := &message{channel: ch.ID, ts: ch.nextTS(c.now), postedAt: c.now, threadTS: parent, user: user, text: truncateText(s.typed(text))}
 	s.publish(ch, m)
 	return m.ts, nil
+}
+
+// Reply lets a person write in a thread; it is Post with the arguments in the order of the
+// places they name.
+func (s *Server) Reply(user, channel, threadTS, text string) (string, error) {
+	return s.Post(user, channel, text, threadTS)
 }
 
 var typedMention = regexp.MustCompile(`@[a-z0-9._-]+`)

@@ -66,6 +66,14 @@ func (s *Server) topView(user, viewID string) (*view, error) {
 	return nil, fmt.Errorf("%w: view %s is not in front of %s", ErrNotAllowed, viewID, user)
 }
 
+// shownView finds a view a person can act in: their Home tab or the modal in front of them.
+func (s *Server) shownView(user, viewID string) (*view, error) {
+	if home := s.homes[user]; home != nil && home.id == viewID && len(s.stacks[user]) == 0 {
+		return home, nil
+	}
+	return s.topView(user, viewID)
+}
+
 // enter types and chooses; fields that values does not name keep what they hold.
 func (v *view) enter(values map[string]map[string]string) error {
 	fields := v.fields()
@@ -113,9 +121,17 @@ func (f field) problem(held object) string {
 		return fmt.Sprintf("Please use at least %d characters.", int(low))
 	case high > 0 && n > int(high):
 		return fmt.Sprintf("Please use at most %d characters.", int(high))
+	case n > 0 && !f.fits(value):
+		return "Please enter a valid value."
 	default:
 		return ""
 	}
+}
+
+// fits says whether a text is what an input of its type takes.
+func (f field) fits(value string) bool {
+	form := holdings[str(f.el, "type")].form
+	return form == nil || form.MatchString(value)
 }
 
 func isEmpty(held object) bool {
@@ -199,7 +215,7 @@ func (s *Server) showErrors(v *view, problems map[string]string, seen *Seen) str
 }
 
 func (s *Server) replaceView(v *view, body any) string {
-	o, err := s.prepareView(body)
+	o, err := s.prepareView(body, "modal")
 	if err != nil {
 		return "the answer's view: " + describe(err)
 	}
@@ -208,7 +224,7 @@ func (s *Server) replaceView(v *view, body any) string {
 }
 
 func (s *Server) pushOnto(v *view, body any) string {
-	o, err := s.prepareView(body)
+	o, err := s.prepareView(body, "modal")
 	switch {
 	case err != nil:
 		return "the answer's view: " + describe(err)

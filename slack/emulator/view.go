@@ -2,8 +2,6 @@ package emulator
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -13,9 +11,10 @@ const (
 	maxKeptTrigger = 1000
 )
 
-// view is one open modal.
+// view is one open modal, or a person's Home tab.
 type view struct {
 	id, user, hash, root, previous string
+	home                           bool
 	body                           object
 	values                         map[string]object // block_id → action_id → what is entered
 	errors                         map[string]string // block_id → what the person is told
@@ -32,7 +31,7 @@ type trigger struct {
 
 // newTrigger makes the trigger_id of an interaction that is sent now.
 func (s *Server) newTrigger(user, viewID string) string {
-	now := s.cfg.Now()
+	now := s.now()
 	if len(s.triggers) >= maxKeptTrigger {
 		for id, t := range s.triggers {
 			if now.After(t.expires) {
@@ -60,8 +59,16 @@ func (c *call) exchange() (*trigger, error) {
 	return t, nil
 }
 
-// readView returns the checked view argument.
-func (c *call) readView() (object, error) {
+// stacked is the id of a modal, and "" for the Home tab, onto which nothing can be pushed.
+func (v *view) stacked() string {
+	if v.home {
+		return ""
+	}
+	return v.id
+}
+
+// readView returns the view argument; it has yet to be checked.
+func (c *call) readView() (any, error) {
 	v, given, err := c.structured("view")
 	switch {
 	case err != nil:
@@ -69,12 +76,12 @@ func (c *call) readView() (object, error) {
 	case !given:
 		return nil, invalid("invalid_arguments", []string{"missing required field: view [json-pointer:]"})
 	}
-	return c.prepareView(v)
+	return v, nil
 }
 
 // prepareView checks a view, whether it came by a call or in an acknowledgement.
-func (s *Server) prepareView(v any) (object, error) {
-	o, err := checkView(v, len(encode(v)))
+func (s *Server) prepareView(v any, surface string) (object, error) {
+	o, err := checkView(v, len(encode(v)), surface)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +122,11 @@ func pushView(c *call) (object, error) {
 
 // show puts the view argument on the stack of the person who pulled the trigger.
 func (c *call) show(before func(*trigger) error) (object, error) {
-	body, err := c.readView()
+	v, err := c.readView()
+	if err != nil {
+		return nil, err
+	}
+	body, err := c.prepareView(v, "modal")
 	if err != nil {
 		return nil, err
 	}
@@ -129,9 +140,9 @@ func (c *call) show(before func(*trigger) error) (object, error) {
 	if err := before(t); err != nil {
 		return nil, err
 	}
-	v := c.push(t.user, body)
-	t.opened = v.id
-	return object{"view": c.wireView(v)}, nil
+	opened := c.push(t.user, body)
+	t.opened = opened.id
+	return object{"view": c.wireView(opened)}, nil
 }
 
 // push opens a modal on top of a person's stack.
@@ -151,7 +162,7 @@ func (s *Server) push(user string, body object) *view {
 func (s *Server) fill(v *view, body object) {
 	kept := v.values
 	v.body, v.errors, v.values = body, nil, map[string]object{}
-	v.hash = fmt.Sprintf("%d.%s", s.cfg.Now().Unix(), s.nextID("")[:8])
+	v.hash = fmt.Sprintf("%d.%s", s.now().Unix(), s.nextID("")[:8])
 	for _, f := range v.fields() {
 		chosen, ok := kept[f.block][f.action].(object)
 		if !ok || chosen["type"] != f.el["type"] {
@@ -170,15 +181,19 @@ func (v *view) set(f field, chosen object) {
 }
 
 func updateView(c *call) (object, error) {
-	body, err := c.readView()
+	given, err := c.readView()
 	if err != nil {
 		return nil, err
 	}
 	v := c.findView()
-	switch hash := c.str("hash"); {
-	case v == nil:
+	if v == nil {
 		return nil, fail("not_found")
-	case hash != "" && hash != v.hash:
+	}
+	body, err := c.prepareView(given, v.surface())
+	if err != nil {
+		return nil, err
+	}
+	if hash := c.str("hash"); hash != "" && hash != v.hash {
 		return nil, fail("hash_conflict")
 	}
 	if err := c.freeExternalID(body, v); err != nil {
@@ -186,6 +201,13 @@ func updateView(c *call) (object, error) {
 	}
 	c.fill(v, body)
 	return object{"view": c.wireView(v)}, nil
+}
+
+func (v *view) surface() string {
+	if v.home {
+		return "home"
+	}
+	return "modal"
 }
 
 func (c *call) findView() *view {
@@ -260,88 +282,6 @@ func (v *view) fields() []field {
 			}
 			action, _ := el["action_id"].(string)
 			out = append(out, field{block: block, action: action, input: o["type"] == "input", optional: optional, el: el})
-		}
-	}
-	return out
-}
-
-// initialValue is what an element holds before anybody touches it.
-func initialValue(el object) object {
-	kind, _ := el["type"].(string)
-	out := object{"type": kind}
-	switch kind {
-	case "plain_text_input":
-		out["value"] = el["initial_value"]
-	case "checkboxes":
-		initial, _ := el["initial_options"].([]any)
-		out["selected_options"] = append([]any{}, initial...)
-	case "users_select":
-		out["selected_user"] = el["initial_user"]
-	default:
-		out["selected_option"] = el["initial_option"]
-	}
-	return out
-}
-
-// chosen is what an element holds after a person entered value: text, an option's value (or
-// several, with commas between), or a user id.
-func chosen(el object, value string) (object, error) {
-	kind, _ := el["type"].(string)
-	out := object{"type": kind}
-	switch kind {
-	case "plain_text_input":
-		out["value"] = orNull(value)
-	case "users_select":
-		out["selected_user"] = orNull(value)
-	case "checkboxes":
-		picked, err := pickOptions(el, value)
-		out["selected_options"] = picked
-		return out, err
-	default:
-		picked, err := pickOptions(el, value)
-		if err != nil || len(picked) > 1 {
-			return nil, fmt.Errorf("%w: option %q", ErrNotFound, value)
-		}
-		out["selected_option"] = nil
-		if len(picked) == 1 {
-			out["selected_option"] = picked[0]
-		}
-	}
-	return out, nil
-}
-
-func pickOptions(el object, value string) ([]any, error) {
-	picked := []any{}
-	if value == "" {
-		return picked, nil
-	}
-	all := optionsOf(el)
-	for want := range strings.SplitSeq(value, ",") {
-		i := slices.IndexFunc(all, func(o object) bool { return o["value"] == want })
-		if i < 0 {
-			return nil, fmt.Errorf("%w: option %q", ErrNotFound, want)
-		}
-		picked = append(picked, all[i])
-	}
-	return picked, nil
-}
-
-// optionsOf returns an element's options, those in groups included.
-func optionsOf(el object) []object {
-	var out []object
-	add := func(v any) {
-		items, _ := v.([]any)
-		for _, it := range items {
-			if o, ok := it.(object); ok {
-				out = append(out, o)
-			}
-		}
-	}
-	add(el["options"])
-	groups, _ := el["option_groups"].([]any)
-	for _, g := range groups {
-		if o, ok := g.(object); ok {
-			add(o["options"])
 		}
 	}
 	return out

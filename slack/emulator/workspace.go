@@ -31,6 +31,14 @@ type User struct {
 	IsStranger        bool   `json:"is_stranger,omitempty"`
 	IsInvited         bool   `json:"is_invited_user,omitempty"`
 	EmailUnconfirmed  bool   `json:"email_unconfirmed,omitempty"`
+	// IsAppUser marks the user of an app, which is not a bot user.
+	IsAppUser bool `json:"is_app_user,omitempty"`
+	// EnterpriseUserID is the person's id in their Grid organisation, EnterpriseID the
+	// organisation and Teams the workspaces of it they are in. They are shown when
+	// EnterpriseUserID is set. EnterpriseID zero: the workspace's own. Teams nil: TeamID alone.
+	EnterpriseUserID string   `json:"enterprise_user_id,omitempty"`
+	EnterpriseID     string   `json:"enterprise_id,omitempty"`
+	Teams            []string `json:"teams,omitempty"`
 	// Color is the avatar's, "#rrggbb". Zero: one derived from ID.
 	Color string `json:"color"`
 }
@@ -45,6 +53,10 @@ type Channel struct {
 	Archived  bool     `json:"archived,omitempty"`
 	ExtShared bool     `json:"ext_shared,omitempty"`
 	OrgShared bool     `json:"org_shared,omitempty"`
+	// PendingShare says that somebody was invited to share it and has not accepted yet.
+	PendingShare bool `json:"pending_share,omitempty"`
+	// ConnectedTeams are the other workspaces it is shared with.
+	ConnectedTeams []string `json:"connected_teams,omitempty"`
 	// User is the person on the other side of a direct message with the bot.
 	User string `json:"user,omitempty"`
 }
@@ -83,12 +95,19 @@ func colorOf(id string) string {
 	return avatarColors[int(h.Sum32())%len(avatarColors)]
 }
 
-// PutUser adds a person or replaces the one with the same ID.
+// PutUser adds a person or replaces the one with the same ID. The app hears of it by
+// team_join or user_change.
 func (s *Server) PutUser(u User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, known := s.users[u.ID]
 	s.putUser(u)
 	s.directoryChanged()
+	if known {
+		s.tellUser("user_change", s.users[u.ID])
+	} else {
+		s.tellUser("team_join", s.users[u.ID])
+	}
 }
 
 func (s *Server) putUser(u User) {
@@ -105,12 +124,15 @@ func (s *Server) putUser(u User) {
 }
 
 // PutChannel adds a channel or replaces the settings of the one with the same ID; its
-// messages stay. The bot is a member when Members holds its user ID.
+// messages stay. The bot is a member when Members holds its user ID. The app hears of an
+// existing one that was archived or shared.
 func (s *Server) PutChannel(c Channel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.putChannel(c)
+	before := s.channels[c.ID].settings()
+	after := s.putChannel(c)
 	s.directoryChanged()
+	s.tellChannel(before, after)
 }
 
 func (s *Server) putChannel(c Channel) *channel {
@@ -119,18 +141,21 @@ func (s *Server) putChannel(c Channel) *channel {
 		ch.Channel = c
 		return ch
 	}
-	ch := &channel{Channel: c, byTS: map[string]*message{}}
+	ch := newChannel(c)
 	s.channels[c.ID] = ch
 	s.channelOrder = append(s.channelOrder, c.ID)
 	return ch
 }
 
-// PutUserGroup adds a user group or replaces the one with the same ID.
+// PutUserGroup adds a user group or replaces the one with the same ID. The app hears of a
+// change by subteam_updated and, of its members, by subteam_members_changed.
 func (s *Server) PutUserGroup(g UserGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := s.groups[g.ID].copied()
 	s.putUserGroup(g)
 	s.directoryChanged()
+	s.tellGroup(before, s.groups[g.ID])
 }
 
 func (s *Server) putUserGroup(g UserGroup) {
@@ -141,7 +166,8 @@ func (s *Server) putUserGroup(g UserGroup) {
 	s.groups[g.ID] = &g
 }
 
-// UpdateUser edits a person in place, and says whether there is one with that ID.
+// UpdateUser edits a person in place, and says whether there is one with that ID. The app
+// hears of it by user_change.
 func (s *Server) UpdateUser(id string, edit func(*User)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,32 +175,79 @@ func (s *Server) UpdateUser(id string, edit func(*User)) bool {
 	if ok {
 		edit(u)
 		s.directoryChanged()
+		s.tellUser("user_change", u)
 	}
 	return ok
 }
 
-// UpdateChannel edits a channel in place, and says whether there is one with that ID.
+// UpdateChannel edits a channel in place, and says whether there is one with that ID. The app
+// hears of it as with PutChannel.
 func (s *Server) UpdateChannel(id string, edit func(*Channel)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, ok := s.channels[id]
 	if ok {
+		before := c.settings()
 		edit(&c.Channel)
 		s.directoryChanged()
+		s.tellChannel(before, c)
 	}
 	return ok
 }
 
 // UpdateUserGroup edits a user group in place, and says whether there is one with that ID.
+// The app hears of it as with PutUserGroup.
 func (s *Server) UpdateUserGroup(id string, edit func(*UserGroup)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, ok := s.groups[id]
 	if ok {
+		before := g.copied()
 		edit(g)
 		s.directoryChanged()
+		s.tellGroup(before, g)
 	}
 	return ok
+}
+
+// RenameChannelID gives a channel another id, as Slack does when a private one begins to be
+// shared, and says whether there is one with the old id. The app hears of it by
+// channel_id_changed; calls with the old id are answered channel_not_found.
+func (s *Server) RenameChannelID(from, to string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch, ok := s.channels[from]
+	if !ok || s.channels[to] != nil {
+		return false
+	}
+	ch.rename(to)
+	delete(s.channels, from)
+	s.channels[to] = ch
+	s.channelOrder[slices.Index(s.channelOrder, from)] = to
+	s.directoryChanged()
+	s.fire("channel_id_changed", object{"type": "channel_id_changed", "old_channel_id": from, "new_channel_id": to})
+	return true
+}
+
+// Uninstall takes the app out of the workspace: its tokens are answered account_inactive, and
+// it hears of it by tokens_revoked and app_uninstalled, in no order an app may count on.
+func (s *Server) Uninstall() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.authError = "account_inactive"
+	s.fire("tokens_revoked", object{"type": "tokens_revoked", "tokens": object{"oauth": []string{}, "bot": []string{s.cfg.BotUserID}}})
+	s.fire("app_uninstalled", object{"type": "app_uninstalled"})
+	s.touch()
+}
+
+// RevokeTokens makes every use of the app's tokens fail with token_revoked; the app hears of it
+// by tokens_revoked. [Server.SetAuthError] makes them good again.
+func (s *Server) RevokeTokens() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.authError = "token_revoked"
+	s.fire("tokens_revoked", object{"type": "tokens_revoked", "tokens": object{"oauth": []string{}, "bot": []string{s.cfg.BotUserID}}})
+	s.touch()
 }
 
 // openIM returns the direct message between the bot and a person, making it at need.

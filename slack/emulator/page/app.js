@@ -1,5 +1,5 @@
-// A small Slack: who am I, channels, messages, threads, modals. The server's state is fetched
-// whole after every change; only what looks different is drawn again.
+// A small Slack: who am I, channels, messages, threads, modals, the app's Home tab, commands. The
+// server's state is fetched whole after every change; only what looks different is drawn again.
 import { el, $, api, keyed, clock, dayName } from "./dom.js";
 import { part, pieces, valueOf } from "./blocks.js";
 
@@ -9,7 +9,9 @@ const drafts = new Map(); // what is typed but not sent, by place
 const busy = new Set(); // places where the app is being asked
 let rung = null; // notifications seen so far
 
-// ---- where we are: #user/channel/thread ----
+// ---- where we are: #user/channel/thread, or #user/home ----
+
+const HOME = "home";
 
 function readHash() {
   const [me = "", channel = "", thread = ""] = location.hash.slice(1).split("/").map(decodeURIComponent);
@@ -22,7 +24,8 @@ function go(change) {
   history.replaceState(null, "", "#" + path);
   document.body.classList.remove("open");
   draw();
-  if (change.channel || change.me) toEnd($("log"));
+  if (here.channel === HOME) $("log").scrollTop = 0;
+  else if (change.channel || change.me) toEnd($("log"));
   if (change.thread) toEnd($("replies"));
 }
 
@@ -42,13 +45,26 @@ function settle() {
   if (!people().some((u) => u.id === here.me)) here.me = people().find((u) => !u.deleted)?.id || "";
   localStorage.setItem("me", here.me);
   const open = visibleChannels();
-  if (!open.some((c) => c.id === here.channel)) {
+  if (here.channel === HOME) lookAtHome();
+  else looked = "";
+  if (here.channel !== HOME && !open.some((c) => c.id === here.channel)) {
     here.channel = (open.find((c) => member(c, here.me)) || open[0])?.id || "";
     here.thread = "";
   }
 }
 
 const channel = () => state.channels.find((c) => c.id === here.channel);
+const home = () => (state.homes || []).find((v) => v.user === here.me);
+const direct = () => visibleChannels().find((c) => isDM(c) && c.user === here.me);
+
+let looked = ""; // whose Home tab has been opened, and so asked for
+
+/** lookAtHome tells the app that somebody looks at its Home tab, once each time they come. */
+function lookAtHome() {
+  if (looked === here.me) return;
+  looked = here.me;
+  say(api("home", { user: here.me }));
+}
 
 // ---- unread ----
 
@@ -84,10 +100,14 @@ function drawSidebar() {
   const open = visibleChannels().filter((c) => !c.archived || c.id === here.channel);
   const row = (c) => ({ key: c.id, id: c.id, name: channelName(c), dm: isDM(c), private: c.private, ext: c.ext_shared, archived: c.archived,
     here: c.id === here.channel, badge: badge(c), unread: newest(c) > lastRead(c) && member(c, here.me) });
-  const groups = [["Channels", open.filter((c) => !isDM(c))], ["Direct messages", open.filter(isDM)]];
-  keyed($("channels"), groups.flatMap(([title, list]) => (list.length ? [{ key: title, title }, ...list.map(row)] : [])), (r) => {
+  const dm = direct();
+  const bot = user(state.bot_user_id);
+  const app = { key: "app", id: HOME, name: bot.real_name || bot.name, dm: true, here: here.channel === HOME || here.channel === dm?.id,
+    badge: dm ? badge(dm) : 0, unread: Boolean(dm) && newest(dm) > lastRead(dm), messages: dm?.id };
+  const groups = [["Channels", open.filter((c) => !isDM(c)).map(row)], ["Apps", [app]]];
+  keyed($("channels"), groups.flatMap(([title, list]) => (list.length ? [{ key: title, title }, ...list] : [])), (r) => {
     if (r.title) return el("h2", {}, r.title);
-    return el("button.chan" + (r.here ? ".here" : "") + (r.unread ? ".unread" : ""), { onclick: () => go({ channel: r.id, thread: "" }), "aria-current": r.here ? "page" : null },
+    return el("button.chan" + (r.here ? ".here" : "") + (r.unread ? ".unread" : ""), { onclick: () => go({ channel: r.unread && r.messages ? r.messages : r.id, thread: "" }), "aria-current": r.here ? "page" : null },
       r.dm ? avatar(user(state.bot_user_id), "tiny") : r.private ? el("span.sigil", {}, el("i.lock")) : el("span.sigil", {}, "#"), el("span.name", {}, r.name),
       r.ext ? el("span.tag", { title: "Shared with another company" }, "shared") : null, r.archived ? el("span.tag", {}, "archived") : null,
       r.badge ? el("span.badge", { "aria-label": r.badge + " new" }, String(r.badge)) : null);
@@ -197,8 +217,33 @@ function fill(log, list) {
   if (stick) toEnd(log);
 }
 
+/** drawTabs shows the two sides of an app: its Home tab, and the messages with it. */
+function drawTabs(c) {
+  const dm = direct();
+  const shown = here.channel === HOME || Boolean(c && isDM(c));
+  $("tabs").hidden = !shown;
+  if (!shown) return;
+  const tab = (label, id, extra) => el("button.tab" + (here.channel === id ? ".here" : ""), { role: "tab", "aria-selected": here.channel === id ? "true" : "false", onclick: () => id && go({ channel: id, thread: "" }) }, label, extra);
+  $("tabs").replaceChildren(tab("Home", HOME), dm ? tab("Messages", dm.id, badge(dm) ? el("span.badge", {}, String(badge(dm))) : null) : el("span.tab.off", { title: "The app has not written to this person yet" }, "Messages"));
+}
+
+function drawHome() {
+  const bot = user(state.bot_user_id);
+  const view = home();
+  $("where").replaceChildren(el("strong", {}, bot.real_name || bot.name), el("small", {}, "App"));
+  $("members").replaceChildren();
+  $("composer").hidden = true;
+  const warning = view && warningFor({ view_id: view.id });
+  keyed($("log"), [{ key: "home" + here.me, hash: view?.hash, warning }], () => (view
+    ? el("div.home.blocks", {}, warning ? el("div.warning", { role: "alert" }, el("span.triangle", { "aria-hidden": "true" }, "⚠"), el("span", {}, warning.text)) : null,
+      view.parts.map((p) => part(p, context({ view_id: view.id }))))
+    : el("div.empty", {}, el("img", { src: "/icon.svg", alt: "", width: 56 }), el("h3", {}, bot.real_name || bot.name), el("p", {}, "The app has not filled this tab yet. It does when it hears that somebody looks."))));
+}
+
 function drawPane() {
   const c = channel();
+  drawTabs(c);
+  if (here.channel === HOME) return drawHome();
   if (!c) {
     $("where").replaceChildren(el("strong", {}, "No channels"));
     $("log").replaceChildren(el("div.empty", {}, el("p", {}, "This person is in no channel yet.")));
@@ -236,12 +281,14 @@ function drawComposer(form, c, thread) {
     form.replaceChildren(el("div.readonly", {}, c.archived ? "This channel is archived." : user(here.me).deleted ? "This account is deactivated." : "You are looking at this channel without being a member."));
     return;
   }
-  const box = el("textarea", { rows: 1, placeholder: thread ? "Reply…" : `Message ${isDM(c) ? channelName(c) : "#" + c.name}`, "aria-label": "Message", value: drafts.get(key) || "" });
+  const box = el("textarea", { rows: 1, placeholder: thread ? "Reply…" : `Message ${isDM(c) ? channelName(c) : "#" + c.name}, or type a /command`, "aria-label": "Message", value: drafts.get(key) || "" });
   const send = async () => {
     const text = box.value.trim();
     if (!text) return;
     box.value = ""; drafts.delete(key);
-    await say(api("messages", { user: here.me, channel: c.id, text, thread_ts: thread }));
+    const command = text.match(/^(\/[a-z0-9_-]+)(?:\s+([^]*))?$/i);
+    if (command && !thread) await say(api("commands", { user: here.me, channel: c.id, command: command[1], text: command[2] || "" }));
+    else await say(api("messages", { user: here.me, channel: c.id, text, thread_ts: thread }));
     toEnd(thread ? $("replies") : $("log"));
   };
   box.addEventListener("input", () => { drafts.set(key, box.value); box.style.height = "auto"; box.style.height = Math.min(box.scrollHeight, 160) + "px"; });
