@@ -174,8 +174,7 @@ func browserReviews(d demo) {
 func browserCode(d demo) {
 	id := d.ask("/transfers", "invoice 12 is due", map[string]any{"to": "DE02 1203 0000 0000 2020 51", "amount": 4200})
 	tab := d.look("U02CHEN", "home", browsertest.Size{})
-	tab.Await("#tabs", "Messages")
-	tab.Click("#tabs .tab:last-child")
+	tab.Click("#tabs button.tab:last-child:not(:first-child)") // there once the app has written to her
 	fingerprint := d.fingerprint(id)
 	card := message(fingerprint)
 	tab.Await(card, "Approval needed", "/transfers", "last four digits")
@@ -206,7 +205,7 @@ func browserAsks(d demo) {
 	tab.Press(modal, "Send question")
 	tab.Await(card, "Question open", "which case is this about?")
 	owner := d.look("U02ANA", "home", browsertest.Size{})
-	owner.Click("#tabs .tab:last-child")
+	owner.Click("#tabs button.tab:last-child:not(:first-child)")
 	note := message("which case is this about?")
 	owner.Await(note, "asks")
 	owner.Screenshot("dm-question")

@@ -32,7 +32,7 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Run the service with a configuration file and a real Slack."`
 	Migrate migrateCmd `cmd:"" help:"Bring a database up to the schema of this build."`
 	Policy  policyCmd  `cmd:"" help:"Test, explain and backtest policies."`
-	Slack   slackCmd   `cmd:"" help:"The manifest of the Slack app."`
+	Slack   slackCmd   `cmd:"" help:"The manifest of the Slack app, and a local Slack to try things out in."`
 	Doctor  doctorCmd  `cmd:"" help:"Check what the service needs: database, configuration, Slack, upstreams."`
 	Keys    keysCmd    `cmd:"" help:"API keys for callers."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -15,6 +15,7 @@ import (
 
 type slackCmd struct {
 	Manifest slackManifestCmd `cmd:"" help:"Print the manifest that makes the Slack app for a configuration."`
+	Emulator slackEmulatorCmd `cmd:"" help:"Run a local Slack to click in, for trying out and testing any Slack app."`
 }
 
 type slackManifestCmd struct {
