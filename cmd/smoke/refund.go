@@ -55,9 +55,9 @@ func (s *smoke) turnedAway(ctx context.Context, id string, card emulator.Message
 	if err := s.slack.invite(ctx, "gus"); err != nil {
 		return err
 	}
-	const stranger, requester = "You are not an approver for this request", "You count as the requester of this call"
+	const guest, stranger, requester = "this Slack account is a guest", "You are not an approver for this request", "You count as the requester of this call"
 	for _, try := range []struct{ who, button, told string }{
-		{"gus", approve, stranger}, {"gus", deny, stranger}, {"eva", approve, stranger}, {"ana", approve, requester}, {"ana", deny, requester},
+		{"gus", approve, guest}, {"gus", deny, guest}, {"eva", approve, stranger}, {"ana", approve, requester}, {"ana", deny, requester},
 	} {
 		if err := s.politely(ctx, try.who, card, try.button, try.told); err != nil {
 			return err
