@@ -47,6 +47,10 @@ func (s *Source) need(t approvals.Ticket) (users, groups []string) {
 		}
 	}
 	for _, d := range t.Decisions {
+		// In whose place somebody decided counts as much as who did.
+		if p, known := dir.People[d.For]; known && p.Slack != "" {
+			users = append(users, p.Slack)
+		}
 		if d.Via != "slack" {
 			continue
 		}

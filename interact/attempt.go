@@ -37,12 +37,21 @@ func (d *Desk) judge(p *press, t approvals.Ticket, text string) (approvals.Trans
 func (p *press) decision(verdict approvals.Verdict, text string) approvals.Decision {
 	out := approvals.Decision{
 		Person: p.actor.Name, Verdict: verdict, Stage: p.card.Stage, Comment: text, Digest: p.card.Digest,
-		MessageTS: p.messageTS(), Channel: p.conversation(), Rendered: p.card.Rendered,
+		MessageTS: p.messageTS(), Channel: p.conversation(), Rendered: p.rendered(),
 	}
 	if r := p.review; r != nil {
 		out.Stage, out.Digest, out.Rendered = r.Stage, r.Digest, r.Rendered
 	}
 	return out
+}
+
+// rendered names what the card showed. Of a second message of a card nobody knows which
+// version it shows.
+func (p *press) rendered() string {
+	if p.MessageTS != "" && p.card.TS != "" && p.MessageTS != p.card.TS {
+		return ""
+	}
+	return p.card.Rendered
 }
 
 // decide puts a verdict. The glass is broken by nobody who was not shown all of the call, on

@@ -129,7 +129,7 @@ func TestARequestOfAProcessThatDiedIsFinishedOnce(t *testing.T) {
 	workers.Wait()
 	o.trail(t, c.ticket, approvals.EventDecided)
 	require.NoError(t, o.desk.Finish(t.Context(), db.Inbound{
-		Key: key, Kind: "interaction", Transport: "http", Body: []byte(o.payload(t, bo, c, slack.ActionApprove, nil)),
+		Key: key, Kind: "interaction", Transport: "http", At: o.clock.now(), Body: []byte(o.payload(t, bo, c, slack.ActionApprove, nil)),
 	}), "a zombie that comes late")
 	o.trail(t, c.ticket, approvals.EventDecided)
 }

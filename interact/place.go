@@ -39,7 +39,7 @@ func (d *Desk) find(ctx context.Context, p *press) error {
 // the message there is known to be another card's, whose button it then does not carry.
 func (d *Desk) belongs(ctx context.Context, p *press) (*approvals.Error, error) {
 	switch {
-	case p.review != nil && !isOf(*p.review, p.Interaction):
+	case p.review != nil && (!isOf(*p.review, p.Interaction) || p.refusal == nil && p.review.Person != p.actor.Name):
 		return d.misplaced(ctx, p, "a review of somebody else's"), nil
 	case p.card.SlackUser != "" && p.card.SlackUser != p.User.ID:
 		return d.misplaced(ctx, p, "a button that is somebody else's"), nil

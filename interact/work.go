@@ -55,6 +55,12 @@ func (d *Desk) workOff(ctx context.Context) {
 	}
 }
 
+// clickLife is how old a click may be and count. Who was warned by Slack that theirs had not
+// arrived may have thought better of it since.
+const clickLife = 10 * time.Minute
+
+const tooLate = "Your click could not be dealt with for too long, so it was not counted. If you still mean it, please press again."
+
 // Finish carries out a request that was taken before, and tells the person what came of it.
 // Of one that is done meanwhile it does nothing. An error means that it is to be tried again;
 // the last time there is none.
@@ -76,6 +82,11 @@ func (d *Desk) Finish(ctx context.Context, in db.Inbound) error {
 			d.finish(ctx, r, outcome)
 		}
 	case KindInteraction:
+		if d.c.Now().Sub(in.At) > clickLife {
+			d.tell(ctx, &press{Interaction: r.interaction, key: r.key, late: true}, tooLate)
+			d.finish(ctx, r, "too late")
+			return nil
+		}
 		return d.finishInteraction(ctx, r, in.Attempts >= maxAttempts)
 	}
 	if err != nil && in.Attempts >= maxAttempts {

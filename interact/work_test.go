@@ -20,7 +20,7 @@ import (
 // left writes a request down as a desk does that then dies.
 func (o *office) left(t *testing.T, digit, body string) db.Inbound {
 	t.Helper()
-	in := db.Inbound{Key: strings.Repeat(digit, 64), Kind: "interaction", Transport: "http", Body: []byte(body)}
+	in := db.Inbound{Key: strings.Repeat(digit, 64), Kind: "interaction", Transport: "http", Body: []byte(body), At: o.clock.now()}
 	fresh, err := o.store.TakeInbound(t.Context(), in)
 	require.NoError(t, err)
 	require.True(t, fresh)
@@ -74,6 +74,18 @@ func TestARequestThatCannotBeFinishedIsGivenUpInTheEndAndThatIsSaid(t *testing.T
 	require.Equal(t, "given up", o.inbound(t, in.Key))
 	o.requireTold(t, bo, "your click was not counted")
 	require.Contains(t, o.logs.String(), "gave up a Slack request")
+	o.trail(t, c.ticket)
+}
+
+func TestAClickThatWaitedForLongIsNotCounted(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t)
+	c := o.ask(t, oneApproval)
+	in := o.left(t, "a", o.payload(t, bo, c, slack.ActionApprove, nil))
+	in.At = o.clock.now().Add(-11 * time.Minute) // while the service was away
+	require.NoError(t, o.desk.Finish(t.Context(), in))
+	require.Equal(t, "too late", o.inbound(t, in.Key))
+	o.requireTold(t, bo, "it was not counted. If you still mean it")
 	o.trail(t, c.ticket)
 }
 

@@ -55,6 +55,10 @@ func (p *Planner) Dead(ctx context.Context, post db.Post, reason string) error {
 		if !ok || !s.asks(card) {
 			return nil // nobody is asked there any more
 		}
+		if post.Kind == db.PostNote && slices.Contains(unfit, reason) {
+			p.log.WarnContext(ctx, "a note cannot be posted; its card can be seen", attrs...)
+			return nil
+		}
 		return p.instead(ctx, s, card, attrs)
 	case db.PostAnnouncement:
 		return p.louder(ctx, s, post, attrs)
@@ -65,6 +69,9 @@ func (p *Planner) Dead(ctx context.Context, post db.Post, reason string) error {
 	}
 	return nil
 }
+
+// unfit are reasons that are about a message and not about its place.
+var unfit = []string{"invalid_blocks", "msg_too_long", "msg_blocks_too_long", "metadata_too_large", "no_text", "invalid_arguments"}
 
 // dying are messages that are being given up: the outbox does not say so yet.
 type dying struct {
@@ -92,7 +99,12 @@ func (d *dying) add(post db.Post, known []db.Post) map[uuid.UUID]bool {
 
 // instead shows the stage of a card elsewhere.
 func (p *Planner) instead(ctx context.Context, s situation, card db.Card, attrs []any) error {
-	wishes := s.otherwise(card)
+	var wishes []wish
+	if card.SlackUser == "" || !s.shownBesides(card) {
+		// One person's message is no reason to show a request in a wider channel, as long as
+		// others have theirs.
+		wishes = s.otherwise(card)
+	}
 	switch {
 	case len(wishes) > 0:
 		for _, w := range wishes {

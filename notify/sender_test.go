@@ -241,10 +241,10 @@ func TestTheBreakerStopsEverythingAndClosesByItself(t *testing.T) {
 	}
 	s.eventually("it opens", func() bool { return sender.Status().Open })
 	require.NotEmpty(t, sender.Status().Reason)
-	status, alive, err := s.store.SenderStatus(t.Context())
-	require.NoError(t, err)
-	require.True(t, alive)
-	require.True(t, status.Open, "every process can see it")
+	s.eventually("every process can see it", func() bool {
+		status, alive, err := s.store.SenderStatus(t.Context())
+		return err == nil && alive && status.Open
+	})
 	s.eventually("it is probed", func() bool { return s.calls.count("auth.test") > 3 })
 	require.Less(t, s.calls.count("chat.postMessage"), 30, "not everything is tried again and again")
 	s.space.SetOutage(false)
