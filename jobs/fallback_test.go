@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -147,6 +148,42 @@ func TestAChannelSharedWithOthersIsNotPostedTo(t *testing.T) {
 	w.settled()
 	require.Empty(t, messages(space.Snapshot()))
 	require.Equal(t, 1, w.number(`SELECT count(*) FROM slack_outbox WHERE ticket_id = $1 AND state = 'dead' AND reason = 'externally_shared'`, id))
+}
+
+func TestACardInAChannelThatBecameSharedSaysNothingMore(t *testing.T) {
+	t.Parallel()
+	w, space := setup(t), newWorkspace(t)
+	var shared atomic.Bool
+	w.run(w.withSlack(space.client(), func(c *notify.PlannerConfig) {
+		c.Channels = func(context.Context, string) (bool, error) { return shared.Load(), nil }
+	}))
+	id := w.submit(call{}).ID
+	space.awaitTitles("Approval needed")
+	w.settled()
+	shared.Store(true)
+	w.decide(id, "bo", approvals.Deny)
+	space.awaitIn("C0APPROVALS", "This request is shown elsewhere")
+	w.settled()
+	require.NotContains(t, space.Messages("C0APPROVALS")[0].Text, "/customers")
+	require.Empty(t, space.Messages("C0APPROVALS")[0].Buttons)
+}
+
+// What only one of several was sent in vain is no reason to show the request to more people.
+func TestOneMessageThatCannotBeDeliveredShowsTheRequestInNoWiderChannel(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(s *shape) {
+		s.slack, s.stage = `, fallback_channel: "#last"`, `, notify: {channel: "#approvals", direct: true}`
+	})
+	space := newWorkspace(t)
+	space.open("C0LAST")
+	space.UpdateUser("U0CHEN", func(u *emulator.User) { u.Deleted = true })
+	w.run(w.withSlack(space.client()))
+	id := w.submit(call{}).ID
+	eventually(t, "one message has died", func() bool {
+		return w.number(`SELECT count(*) FROM slack_outbox WHERE ticket_id = $1 AND state = 'dead'`, id) == 1
+	})
+	w.settled()
+	require.Empty(t, space.Messages("C0LAST"))
 }
 
 func TestAChannelOfWhichNothingIsKnownIsNotPostedToUntilItIs(t *testing.T) {

@@ -47,6 +47,13 @@ func (p *Planner) Card(ctx context.Context, card db.Card) (Outgoing, error) {
 	if card.Kind == db.CardAnswer {
 		return p.answerCard(ctx, s, card)
 	}
+	var undeliverable *Undeliverable
+	switch err := p.checkRoom(ctx, db.Post{Destination: card.PostedTo}); {
+	case errors.As(err, &undeliverable): // since it was posted
+		return Outgoing{Message: slack.Elsewhere(), Version: s.ticket.Version, Priority: urgency(s.ticket), Plain: slack.Elsewhere}, nil
+	case err != nil:
+		return Outgoing{}, err
+	}
 	return p.stageCard(ctx, s, card)
 }
 

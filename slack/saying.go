@@ -11,3 +11,12 @@ func Saying(text string) Message {
 		Blocks: []slackgo.Block{slackgo.NewSectionBlock(plainText(text), nil, nil, slackgo.SectionBlockOptionBlockID("said"))},
 	}
 }
+
+// Elsewhere renders what takes the place of a card in a channel that has come to be shared
+// with another organisation: nothing of its request. It keeps a block of rich text, without which Slack would refuse the update.
+func Elsewhere() Message {
+	const text = "This request is shown elsewhere, because this channel is shared with another organisation now."
+	return Message{Text: text, Blocks: []slackgo.Block{
+		rich(blockRequest, slackgo.NewRichTextSection(slackgo.NewRichTextSectionTextElement(text, nil))), // rich text, as the card had
+	}}
+}
