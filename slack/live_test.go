@@ -15,10 +15,10 @@ import (
 	"countersign/slack"
 )
 
-// live is a client of a real workspace: SLACK_LIVE_TOKEN is a bot token of the app of
+// workspaceClient is a client of a real workspace: SLACK_LIVE_TOKEN is a bot token of the app of
 // `countersign slack manifest --history`, SLACK_LIVE_CHANNEL the id of a channel that the bot
 // is in. What it posts stays there to be looked at. Run: go test -tags live -run Live -v ./slack
-func live(t *testing.T) (*slack.Client, string) {
+func workspaceClient(t *testing.T) (*slack.Client, string) {
 	t.Helper()
 	token, channel := os.Getenv("SLACK_LIVE_TOKEN"), os.Getenv("SLACK_LIVE_CHANNEL")
 	require.NotEmpty(t, token, "set SLACK_LIVE_TOKEN")
@@ -30,7 +30,7 @@ func live(t *testing.T) (*slack.Client, string) {
 
 func TestLiveASecondTryOfAPostIsRecognised(t *testing.T) {
 	t.Parallel()
-	client, channel := live(t)
+	client, channel := workspaceClient(t)
 	opts := slack.PostOptions{ClientMsgID: uuid.NewString()}
 	first, err := client.Post(t.Context(), channel, slack.Card(pendingView(t, nil)), opts)
 	require.NoError(t, err)
@@ -48,7 +48,7 @@ func TestLiveASecondTryOfAPostIsRecognised(t *testing.T) {
 
 func TestLiveAPostIsFoundByItsMetadata(t *testing.T) {
 	t.Parallel()
-	client, channel := live(t)
+	client, channel := workspaceClient(t)
 	id := uuid.NewString()
 	posted, err := client.Post(t.Context(), channel, slack.Saying("looked for by its metadata"), slack.PostOptions{
 		Metadata: &slack.Metadata{EventType: "countersign_post", Payload: map[string]string{"outbox_id": id}},
@@ -63,7 +63,7 @@ func TestLiveAPostIsFoundByItsMetadata(t *testing.T) {
 
 func TestLiveACardCanBecomeWhatTakesItsPlace(t *testing.T) {
 	t.Parallel()
-	client, channel := live(t)
+	client, channel := workspaceClient(t)
 	posted, err := client.Post(t.Context(), channel, slack.Card(pendingView(t, nil)), slack.PostOptions{})
 	require.NoError(t, err)
 	require.NoError(t, client.Update(t.Context(), posted, slack.Elsewhere()), "no block_mismatch")
