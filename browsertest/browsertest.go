@@ -98,6 +98,14 @@ func (t *Tab) Click(selector string) {
 	t.do("click "+selector, chromedp.ScrollIntoView(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
+// Reach clicks an element again and again until another is there: to get to a place, where the
+// way there may be drawn anew under the pointer.
+func (t *Tab) Reach(selector, until string) {
+	t.tb.Helper()
+	const step = `(sel, until) => { if (document.querySelector(until)) return true; document.querySelector(sel)?.click(); return false; }`
+	t.do("reach "+until, poll(step, selector, until))
+}
+
 // Press clicks the button that reads so, below an element given as XPath.
 func (t *Tab) Press(within, label string) {
 	t.tb.Helper()

@@ -81,6 +81,9 @@ func message(text string) string {
 	return fmt.Sprintf(`//main//article[contains(., %q)]`, text)
 }
 
+// messagesTab is there once the app has written to somebody.
+const messagesTab = "#tabs button.tab:last-child:not(:first-child)"
+
 const (
 	modal  = `//dialog[@id="modal"]`
 	dialog = `//dialog[@id="confirm"]`
@@ -174,7 +177,7 @@ func browserReviews(d demo) {
 func browserCode(d demo) {
 	id := d.ask("/transfers", "invoice 12 is due", map[string]any{"to": "DE02 1203 0000 0000 2020 51", "amount": 4200})
 	tab := d.look("U02CHEN", "home", browsertest.Size{})
-	tab.Click("#tabs button.tab:last-child:not(:first-child)") // there once the app has written to her
+	tab.Reach(messagesTab, messagesTab+".here") // there once the app has written to her
 	fingerprint := d.fingerprint(id)
 	card := message(fingerprint)
 	tab.Await(card, "Approval needed", "/transfers", "last four digits")
@@ -205,7 +208,7 @@ func browserAsks(d demo) {
 	tab.Press(modal, "Send question")
 	tab.Await(card, "Question open", "which case is this about?")
 	owner := d.look("U02ANA", "home", browsertest.Size{})
-	owner.Click("#tabs button.tab:last-child:not(:first-child)")
+	owner.Reach(messagesTab, messagesTab+".here")
 	note := message("which case is this about?")
 	owner.Await(note, "asks")
 	owner.Screenshot("dm-question")

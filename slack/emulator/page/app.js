@@ -223,8 +223,11 @@ function drawTabs(c) {
   const shown = here.channel === HOME || Boolean(c && isDM(c));
   $("tabs").hidden = !shown;
   if (!shown) return;
-  const tab = (label, id, extra) => el("button.tab" + (here.channel === id ? ".here" : ""), { role: "tab", "aria-selected": here.channel === id ? "true" : "false", onclick: () => id && go({ channel: id, thread: "" }) }, label, extra);
-  $("tabs").replaceChildren(tab("Home", HOME), dm ? tab("Messages", dm.id, badge(dm) ? el("span.badge", {}, String(badge(dm))) : null) : el("span.tab.off", { title: "The app has not written to this person yet" }, "Messages"));
+  const tabs = [{ key: "home", label: "Home", id: HOME }, { key: "messages", label: "Messages", id: dm?.id || "", badge: dm ? badge(dm) : 0 }];
+  // Drawn anew only when it changed: a button that is replaced under the finger is not pressed.
+  keyed($("tabs"), tabs.map((t) => ({ ...t, here: here.channel === t.id })), (t) => (t.id
+    ? el("button.tab" + (t.here ? ".here" : ""), { role: "tab", "aria-selected": t.here ? "true" : "false", onclick: () => go({ channel: t.id, thread: "" }) }, t.label, t.badge ? el("span.badge", {}, String(t.badge)) : null)
+    : el("span.tab.off", { title: "The app has not written to this person yet" }, t.label)));
 }
 
 function drawHome() {
