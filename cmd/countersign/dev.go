@@ -35,7 +35,7 @@ demo policy. Prints where they are, an API key, and a curl line for each of
 
   (a) a call that is allowed outright        (c) two stages, a quorum of two, an escalation
   (b) a call that needs one approver         (d) a call that is denied by rule
-  (e) a call asked about by direct message, and approved by typing its fingerprint
+  (e) a call asked about by direct message as well, and approved by typing its fingerprint
 
 and then one line for every event. Ctrl-C stops it all; the next start finds its tickets again.`
 }

@@ -45,7 +45,7 @@ Try:
 		{"(b) one approver: bo or chen; eva may break the glass", "POST", "/refunds", "customer was charged twice"},
 		{"(c) two stages: dev, then bo and chen; after 30 s eva may stand in for dev", "DELETE", "/customers/42", "asked for erasure, case 991"},
 		{"(d) denied by rule", "DELETE", "/accounts/7", "clean-up"},
-		{"(e) asked by direct message, approved by typing the fingerprint: chen or dev", "POST", "/transfers", "invoice 12 is due"},
+		{"(e) asked by direct message as well, approved by typing the fingerprint: chen or dev", "POST", "/transfers", "invoice 12 is due"},
 	} {
 		_, _ = fmt.Fprintf(w, "\n# %s\n%s\n", e.title, p.curl(e.method, e.path, e.why))
 	}
