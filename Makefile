@@ -49,6 +49,11 @@ forgeries: ## Send N replayed and mutated Slack requests (default 100000); none 
 	@scripts/ensure-postgres
 	FORGERIES=$(or $(N),100000) go run ./db/dbtest/testcluster -- go test -timeout 120m -count 1 -v -run TestForgeries ./interact
 
+.PHONY: callbacks
+callbacks: ## Measure callbacks to 200 healthy receivers, alone and beside 50 that hang, N turns (default 3)
+	@scripts/ensure-postgres
+	CALLBACKS=$(or $(N),3) go run ./db/dbtest/testcluster -- go test -timeout 60m -count 1 -v -run TestCallbacksBeside ./jobs
+
 .PHONY: screenshots
 screenshots: ## Look at the pages with headless Chromium, and keep what is seen in out/screenshots
 	@scripts/ensure-postgres

@@ -32,6 +32,7 @@ func (a answer) write(w http.ResponseWriter) error {
 		}
 		body = append(body, '\n')
 		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(body))) // else what is long goes out in chunks
 	}
 	for name, values := range a.header {
 		w.Header()[name] = values
@@ -58,6 +59,9 @@ func (a answer) VisitListTicketsResponse(w http.ResponseWriter) error { return a
 
 // VisitListTicketEventsResponse writes the answer.
 func (a answer) VisitListTicketEventsResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// VisitListEventsResponse writes the answer.
+func (a answer) VisitListEventsResponse(w http.ResponseWriter) error { return a.write(w) }
 
 // VisitDecideTicketResponse writes the answer.
 func (a answer) VisitDecideTicketResponse(w http.ResponseWriter) error { return a.write(w) }

@@ -16,7 +16,7 @@ import (
 // call turns a submit into the call that would be made, and refuses what the caller may
 // not ask for and what could not be sent.
 func (o operations) call(config *policy.Config, caller policy.Caller, body SubmitRequest) (approvals.Call, error) {
-	upstream, err := upstreamOf(config, caller, body)
+	upstream, err := upstreamOf(config, caller, body.Upstream, body.Method)
 	if err != nil {
 		return approvals.Call{}, err
 	}
@@ -25,8 +25,13 @@ func (o operations) call(config *policy.Config, caller policy.Caller, body Submi
 	call.Body, items = bodyOf(body)
 	var wrong []ProblemItem
 	call.Headers, wrong = o.headersOf(upstream, body)
-	items = append(items, wrong...)
-	if err := o.checkCall(body.Path, "", nil); err != nil {
+	return o.sendable(call, append(items, wrong...))
+}
+
+// sendable refuses a call that could not be sent as it is, with all that is wrong with it:
+// items, and what is found here.
+func (o operations) sendable(call approvals.Call, items []ProblemItem) (approvals.Call, error) {
+	if err := o.checkCall(call.Path, "", nil); err != nil {
 		items = append(items, item("#/path", err))
 	}
 	if err := o.checkCall("/", call.Query, nil); err != nil {
@@ -49,9 +54,9 @@ func item(pointer string, err error) ProblemItem {
 
 // upstreamOf answers alike for an upstream that is not open to the caller and one that
 // does not exist: names of upstreams are nobody's business.
-func upstreamOf(config *policy.Config, caller policy.Caller, body SubmitRequest) (policy.Upstream, error) {
-	upstream, exists := config.Upstream(body.Upstream)
-	if !exists || !config.MayUse(caller, body.Upstream) {
+func upstreamOf(config *policy.Config, caller policy.Caller, name, method string) (policy.Upstream, error) {
+	upstream, exists := config.Upstream(name)
+	if !exists || !config.MayUse(caller, name) {
 		allowed := slices.Sorted(slices.Values(caller.Upstreams))
 		f := failItems(codeUpstreamNotAllowed, []ProblemItem{{
 			Pointer: "#/upstream", Detail: "no upstream of this name is open to this caller",
@@ -59,7 +64,7 @@ func upstreamOf(config *policy.Config, caller policy.Caller, body SubmitRequest)
 		f.detail, f.allowed = "this caller may use: "+list(allowed), allowed
 		return policy.Upstream{}, f
 	}
-	if !slices.Contains(upstream.Methods, body.Method) {
+	if !slices.Contains(upstream.Methods, method) {
 		f := failItems(codeUpstreamMethod, []ProblemItem{{
 			Pointer: "#/method", Detail: "this upstream is open for: " + list(upstream.Methods),
 		}})
@@ -123,7 +128,7 @@ func (o operations) headersOf(upstream policy.Upstream, body SubmitRequest) ([]a
 	for _, name := range slices.Sorted(maps.Keys(body.Headers)) {
 		h := approvals.Header{Name: http.CanonicalHeaderKey(name), Value: body.Headers[name]}
 		if err := o.checkHeader(upstream, h, seen[h.Name]); err != nil {
-			items = append(items, item("#/headers/"+escapePointer(name), err))
+			items = append(items, item(headerPointer+escapePointer(name), err))
 		}
 		seen[h.Name] = true
 		out = append(out, h)

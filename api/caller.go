@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"countersign/approvals"
 	"countersign/db"
 	"countersign/identity"
+	"countersign/policy"
 )
 
 // authenticate finds out who asks, in one snapshot of the configuration that serves the
@@ -30,7 +32,7 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 			return fail(codeNotReady, "the configuration is not loaded yet").retryAfter(time.Second)
 		}
 		x.config = config
-		if err := s.recognise(c.Request().Context(), x, key); err != nil {
+		if err := s.recognise(c.Request().Context(), x, key, c.RealIP()); err != nil {
 			return err
 		}
 		if x.caller.Name == "" && x.person.Name == "" {
@@ -42,29 +44,68 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 
 // recognise puts into the exchange whose key or token it is, nobody when it is nobody's.
 // What begins like a personal key is nothing else.
-func (s *Server) recognise(ctx context.Context, x *exchange, key string) error {
-	if key == "" {
+func (s *Server) recognise(ctx context.Context, x *exchange, key, ip string) error {
+	switch {
+	case key == "":
 		return nil
-	}
-	if strings.HasPrefix(key, personPrefix) {
-		if person, known := x.config.PersonByKey(key); known {
+	case strings.HasPrefix(key, personPrefix):
+		if person, known := x.config.PersonByKey(key, s.now()); known {
 			x.person, x.ref = person, "key"
 		}
 		return nil
 	}
-	if caller, known := x.config.CallerByKey(key); known {
-		x.caller = caller
+	if caller, k, known := x.config.CallerByKey(key, s.now()); known {
+		s.recogniseCaller(ctx, x, caller, k, ip)
 		return nil
 	}
 	return s.recogniseToken(ctx, x, key)
 }
 
-// personPrefix begins every personal key.
-const personPrefix = "csp_"
+const (
+	// personPrefix begins every personal key.
+	personPrefix = "csp_"
+	// maxRef bounds what the audit trail keeps of who somebody is to whoever vouches for them.
+	maxRef = 512
+)
 
-// maxRef bounds what the audit trail keeps of who a person is to their identity provider.
-const maxRef = 512
+// recogniseCaller takes the key of a caller, unless it comes from where it may not be used.
+// It is then answered like a key that nobody has, for it may have been stolen; that is for
+// us to know.
+func (s *Server) recogniseCaller(ctx context.Context, x *exchange, caller policy.Caller, key policy.CallerKey, ip string) {
+	// An address that cannot be read is in no network.
+	if addr, _ := netip.ParseAddr(ip); !key.MayFrom(addr) {
+		s.astray(ctx, caller, key, ip)
+		return
+	}
+	x.caller, x.apiKey = narrow(caller, key), key
+	if key.Name != "" {
+		x.ref = cut("key "+key.Name, maxRef)
+	}
+}
 
+// strays is how often it is said that a key is used from where it may not be: once a minute
+// for each, for whoever has stolen one may try it any number of times.
+var strays = policy.Rate{N: 1, Per: time.Minute}
+
+// astray tells operators that a key is in the wrong place.
+func (s *Server) astray(ctx context.Context, caller policy.Caller, key policy.CallerKey, ip string) {
+	name := caller.Name + "/" + key.Name
+	if !s.limiter.take(bucket{"stray", name}, strays, s.now()).ok {
+		return
+	}
+	s.log.WarnContext(ctx, "a valid key was used from where it may not be, and refused",
+		slog.String("caller", caller.Name), slog.String("key", key.Name), slog.String("remote_ip", ip))
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	actor := approvals.Actor{Kind: approvals.ActorCaller, Name: caller.Name, Via: "api"}
+	err := s.store.NoteServiceEvent(ctx, "key/"+name, "key.astray", actor, map[string]string{"remote_ip": ip})
+	if err != nil { // it is refused all the same, and in the log
+		s.log.ErrorContext(ctx, "a service event could not be written", slog.Any("error", err))
+	}
+}
+
+// recogniseToken finds out whose a token is. One that stands for a person and for a caller
+// is nobody's: as a caller they could ask for what they then approve.
 func (s *Server) recogniseToken(ctx context.Context, x *exchange, token string) error {
 	if s.identify == nil || strings.Count(token, ".") != 2 {
 		return nil
@@ -76,8 +117,19 @@ func (s *Server) recogniseToken(ctx context.Context, x *exchange, token string) 
 	case err != nil:
 		return fail(codeUnavailable, "the identity provider cannot be asked").retryAfter(5 * time.Second).because(err)
 	}
-	if person, known := x.config.PersonByLogin(who.Issuer, who.Subject, who.Email); known {
-		x.person, x.ref = person, cut(who.Issuer+" "+who.Subject, maxRef)
+	person, isPerson := x.config.PersonByLogin(who.Issuer, who.Subject, who.Email)
+	caller, isCaller := x.config.CallerByToken(who.Issuer, who.Subject, who.Claims)
+	if isPerson && isCaller {
+		s.log.WarnContext(ctx, "a token stands for a person and for a caller, and so for nobody",
+			slog.String("person", person.Name), slog.String("caller", caller.Name))
+		return nil
+	}
+	ref := cut(who.Issuer+" "+who.Subject, maxRef)
+	if isPerson {
+		x.person, x.ref = person, ref
+	}
+	if isCaller {
+		x.caller, x.ref = caller, ref
 	}
 	return nil
 }
@@ -167,26 +219,6 @@ func network(ip string) netip.Prefix {
 	return prefix
 }
 
-// callersOnly lets callers through, and nobody else.
-func callersOnly(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if exchangeOf(c.Request().Context()).caller.Name == "" {
-			return fail(codeNotACaller, "this takes the key of a caller, csk_…; people approve calls and do not make them")
-		}
-		return next(c)
-	}
-}
-
-// peopleOnly lets people through, and nobody else.
-func peopleOnly(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if exchangeOf(c.Request().Context()).person.Name == "" {
-			return fail(codeNotAPerson, "this takes the key or token of a person; callers do not decide on calls")
-		}
-		return next(c)
-	}
-}
-
 // owner is the caller whose tickets a request is about. It fails for everybody else, for
 // the store reads an empty name as any caller.
 func (x *exchange) owner() (string, error) {
@@ -222,7 +254,7 @@ func (x *exchange) actor() approvals.Actor {
 	if x.person.Name != "" {
 		return approvals.Actor{Kind: approvals.ActorPerson, Name: x.person.Name, Via: "api", Ref: x.ref}
 	}
-	return approvals.Actor{Kind: approvals.ActorCaller, Name: x.caller.Name, Via: "api"}
+	return approvals.Actor{Kind: approvals.ActorCaller, Name: x.caller.Name, Via: "api", Ref: x.ref}
 }
 
 // who tells callers and people apart where they are counted.

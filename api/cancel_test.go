@@ -32,7 +32,7 @@ func TestCancelBeforeSendingEndsTheTicket(t *testing.T) {
 	dbtest.RequireTrail(t, b.store, id, approvals.EventCreated, approvals.EventCancelled)
 	events, err := b.store.Events(t.Context(), refOf(id), 1, 1)
 	require.NoError(t, err, "read the event")
-	require.Equal(t, approvals.Actor{Kind: approvals.ActorCaller, Name: "payroll", Via: "api"}, events[0].Actor, "who cancelled")
+	require.Equal(t, approvals.Actor{Kind: approvals.ActorCaller, Name: "payroll", Via: "api", Ref: "key main"}, events[0].Actor, "who cancelled")
 	require.Equal(t, "no longer needed", events[0].Data.Reason, "why")
 
 	approved := b.submit(t, `{"upstream":"billing","method":"GET","path":"/x"}`).id(t)

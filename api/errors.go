@@ -28,6 +28,7 @@ const (
 	codeUnauthenticated      = "unauthenticated"
 	codeUpstreamNotAllowed   = "upstream_not_allowed"
 	codeUpstreamMethod       = "upstream_method_not_allowed"
+	codeScopeMissing         = "scope_missing"
 	codeNotACaller           = "not_a_caller"
 	codeNotAPerson           = "not_a_person"
 	codeNotRequester         = "not_requester"
@@ -42,6 +43,13 @@ const (
 	codeKeyInProgress        = "idempotency_in_progress"
 	codeAlreadyFinal         = "already_final"
 	codeNoResult             = "no_result"
+	codeDenied               = "denied"
+	codeCancelled            = "cancelled"
+	codeBindingViolation     = "binding_violation"
+	codeCallFailed           = "call_failed"
+	codeUpstreamUnreachable  = "upstream_unreachable"
+	codeAnswerTruncated      = "answer_truncated"
+	codeOutcomeUnknown       = "outcome_unknown"
 	codeConflict             = "conflict"
 	codeExpired              = "expired"
 	codeAlreadyDecided       = "already_decided"
@@ -55,6 +63,8 @@ const (
 	codeValidationFailed     = "validation_failed"
 	codeCallInvalid          = "call_invalid"
 	codeCallbackRefused      = "callback_refused"
+	codeCallbackUnverified   = "callback_unverified"
+	codeEndpointDisabled     = "endpoint_disabled"
 	codeCommentRequired      = "comment_required"
 	codePlanUnsatisfiable    = "plan_unsatisfiable"
 	codeKeyReused            = "idempotency_key_reused"
@@ -93,6 +103,8 @@ var problemKinds = map[string]problemKind{
 	codeUnauthenticated:      {http.StatusUnauthorized, "A valid key or token is needed", ""},
 	codeUpstreamNotAllowed:   {http.StatusForbidden, "This caller may not use that upstream", ""},
 	codeUpstreamMethod:       {http.StatusForbidden, "The upstream is not open for that method", ""},
+	codeScopeMissing:         {http.StatusForbidden, "The key is not for that", ""},
+	codeDenied:               {http.StatusForbidden, "The call was denied", ""},
 	codeNotACaller:           {http.StatusForbidden, "Only callers can do that", ""},
 	codeNotAPerson:           {http.StatusForbidden, "Only people can do that", ""},
 	codeNotRequester:         {http.StatusForbidden, "Only the requester's own people can do that", ""},
@@ -107,6 +119,8 @@ var problemKinds = map[string]problemKind{
 	codeKeyInProgress:        {http.StatusConflict, "The first request with this Idempotency-Key is still running", ""},
 	codeAlreadyFinal:         {http.StatusConflict, "The ticket has already ended", ""},
 	codeNoResult:             {http.StatusConflict, "The ticket ended without an upstream answer", ""},
+	codeCancelled:            {http.StatusConflict, "The call was withdrawn", ""},
+	codeBindingViolation:     {http.StatusConflict, "The call changed after it was approved", ""},
 	codeConflict:             {http.StatusConflict, "The ticket has moved on", ""},
 	codeExpired:              {http.StatusConflict, "A deadline has passed", ""},
 	codeAlreadyDecided:       {http.StatusConflict, "Already decided by this person", ""},
@@ -120,11 +134,17 @@ var problemKinds = map[string]problemKind{
 	codeValidationFailed:     {http.StatusUnprocessableEntity, "A value is not acceptable", ""},
 	codeCallInvalid:          {http.StatusUnprocessableEntity, "The call cannot be sent", ""},
 	codeCallbackRefused:      {http.StatusUnprocessableEntity, "The callback URL is refused", ""},
+	codeCallbackUnverified:   {http.StatusUnprocessableEntity, "The callback endpoint is not verified", ""},
+	codeEndpointDisabled:     {http.StatusConflict, "The callback endpoint is disabled", ""},
 	codeCommentRequired:      {http.StatusUnprocessableEntity, "A comment is needed", ""},
 	codePlanUnsatisfiable:    {http.StatusUnprocessableEntity, "Nobody could approve this call", ""},
 	codeKeyReused:            {http.StatusUnprocessableEntity, "The Idempotency-Key belongs to another request", ""},
 	codeQuotaExceeded:        {http.StatusTooManyRequests, "A quota is used up", typeQuota},
 	codeInternal:             {http.StatusInternalServerError, "Something went wrong on our side", ""},
+	codeCallFailed:           {http.StatusBadGateway, "The call could not be made", ""},
+	codeUpstreamUnreachable:  {http.StatusBadGateway, "The upstream could not be reached", ""},
+	codeAnswerTruncated:      {http.StatusBadGateway, "The upstream's answer is not all there", ""},
+	codeOutcomeUnknown:       {http.StatusGatewayTimeout, "The call may have been made", ""},
 	codeOverloaded:           {http.StatusServiceUnavailable, "Too much at once", typeReduced},
 	codeUnavailable:          {http.StatusServiceUnavailable, "Temporarily unavailable", typeReduced},
 	codeNotReady:             {http.StatusServiceUnavailable, "Not ready", typeReduced},
@@ -145,6 +165,7 @@ type failure struct {
 	errors   []ProblemItem
 	allowed  []string
 	state    approvals.State
+	instance string // what it is about; "": the address that was asked for
 	violated []string
 	header   http.Header
 	cause    error
@@ -163,9 +184,26 @@ func fail(code, format string, args ...any) *failure {
 	return &failure{code: code, detail: fmt.Sprintf(format, args...)}
 }
 
-// failItems is a failure about several places; its detail is that of the first.
+// failItems is a failure about several places; its detail is that of the first, which names
+// the header field that it is about.
 func failItems(code string, items []ProblemItem) *failure {
-	return &failure{code: code, detail: items[0].Detail, errors: items}
+	return &failure{code: code, detail: sentence(items[0]), errors: items}
+}
+
+// headerPointer begins the pointers to header fields of a call in a submit.
+const headerPointer = "#/headers/"
+
+// sentence is what is wrong with a place, understood without seeing the place. Most details
+// name what they are about; those about header fields leave it to the place.
+func sentence(it ProblemItem) string {
+	field, pointed := strings.CutPrefix(it.Pointer, headerPointer)
+	if !pointed {
+		field = it.Header
+	}
+	if field == "" || strings.HasPrefix(strings.ToLower(it.Detail), strings.ToLower(field)+" ") {
+		return it.Detail
+	}
+	return "header field " + field + ": " + it.Detail
 }
 
 func (f *failure) with(name, value string) *failure {
@@ -241,7 +279,16 @@ func domainFailure(e *approvals.Error) *failure {
 }
 
 func storeFailure(err error) *failure {
+	var over *db.QuotaError
 	switch {
+	case errors.As(err, &over):
+		return tooManyOpen(over.Open)
+	case errors.Is(err, db.ErrEndpointDisabled):
+		return fail(codeEndpointDisabled, "nothing is sent to this callback endpoint until somebody enables it")
+	case errors.Is(err, ErrEndpointGone):
+		return fail(codeConflict, "%v", ErrEndpointGone)
+	case errors.Is(err, ErrEndpointUnverified):
+		return fail(codeConflict, "%v", ErrEndpointUnverified)
 	case errors.Is(err, db.ErrKeyReused):
 		return fail(codeKeyReused, "this Idempotency-Key was used before with another request; choose a new one")
 	case errors.Is(err, db.ErrKeyInProgress):

@@ -8,11 +8,20 @@ import (
 	"countersign/approvals"
 )
 
-// ListTicketEvents lists what happened to a ticket, oldest first.
+// ListTicketEvents lists, or streams, what happens to a ticket, oldest first.
 func (o operations) ListTicketEvents(ctx context.Context, r ListTicketEventsRequestObject) (ListTicketEventsResponseObject, error) {
-	ref, err := o.find(ctx, exchangeOf(ctx), r.ID)
+	x := exchangeOf(ctx)
+	first, stop := context.WithTimeout(ctx, streamRead) // a stream has no deadline of its own
+	ref, err := o.find(first, x, r.ID)
+	stop()
 	if err != nil {
 		return nil, err
+	}
+	if x.stream {
+		if r.Params.After != "" || r.Params.PageSize != "" {
+			return nil, badParameter("after", "after and page_size are for JSON; a stream goes on from Last-Event-ID")
+		}
+		return o.streamTicket(ctx, x, ref, r.Params.LastEventID)
 	}
 	after, err := parseCount("after", r.Params.After)
 	if err != nil {
@@ -31,7 +40,9 @@ func (o operations) ListTicketEvents(ctx context.Context, r ListTicketEventsRequ
 		out.Items = append(out.Items, renderEvent(e))
 		out.NextAfter = e.Seq
 	}
-	return private(out), nil
+	a := private(out)
+	a.header.Set("Vary", "Accept")
+	return a, nil
 }
 
 // renderEvent shows a caller what is theirs to know. What stays inside: which worker did
@@ -43,7 +54,7 @@ func renderEvent(e approvals.Event) Event {
 		actor.Name = e.Actor.Name
 	}
 	return Event{
-		Sequence: e.Seq, Type: e.Type, At: Timestamp{e.At}, State: e.State, Done: e.State.Final(),
+		TicketID: e.TicketID, Sequence: e.Seq, Type: e.Type, At: Timestamp{e.At}, State: e.State, Done: e.State.Final(),
 		Actor: actor, Data: renderData(e.Data),
 	}
 }

@@ -17,22 +17,46 @@ func (o operations) ExplainCall(ctx context.Context, r ExplainCallRequestObject)
 	if err != nil {
 		return nil, err
 	}
-	call, err := o.call(x.config, caller, SubmitRequest{
+	submit := SubmitRequest{
 		Upstream: body.Upstream, Method: body.Method, Path: body.Path, Query: body.Query, Headers: body.Headers,
-		Body: body.Body, BodyBase64: body.BodyBase64,
-	})
+		Body: body.Body, BodyBase64: body.BodyBase64, OnBehalfOf: body.OnBehalfOf, Justification: body.Justification,
+		Metadata: body.Metadata, Callback: body.Callback, NotBefore: body.NotBefore, Supersedes: body.Supersedes,
+	}
+	call, err := o.call(x.config, caller, submit)
 	if err != nil {
 		return nil, err
 	}
-	person, known := personOf(x.config.Directory(), body.OnBehalfOf)
-	if !known {
-		return nil, failItems(codeValidationFailed, []ProblemItem{unknownPerson()})
+	if err := x.mayCall(call); err != nil {
+		return nil, err
+	}
+	person, err := o.tryWords(x, caller, submit)
+	if err != nil {
+		return nil, err
 	}
 	e := x.config.Explain(caller, person, call, o.now())
 	if !x.operator() {
 		e.Steps = openSteps(x.config, caller, e.Steps)
 	}
 	return private(explanation(caller.Name, e)), nil
+}
+
+// tryWords checks what a submit would say besides the call, as far as that takes no look at
+// the database, and finds the person whom it is for.
+func (o operations) tryWords(x *exchange, caller policy.Caller, body SubmitRequest) (person string, err error) {
+	if err := x.maySupersede(body.Supersedes); err != nil {
+		return "", err
+	}
+	if _, _, err := o.callbackOf(caller, body.Callback); err != nil {
+		return "", err
+	}
+	earliest, err := o.schedule(body)
+	switch {
+	case err != nil:
+		return "", err
+	case !earliest.IsZero() && !earliest.After(o.now()):
+		return "", tooLate()
+	}
+	return checkWords(x.config.Directory(), body)
 }
 
 // explained is the caller whose call is to be explained: itself, any for an operator, and

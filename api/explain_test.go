@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -78,7 +79,7 @@ func TestExplainIsForOneselfAndThoseOneOwns(t *testing.T) {
 		"an unknown person":        {b.key, strings.Replace(explained, "{", `{"on_behalf_of":"zed",`, 1), 422, "validation_failed"},
 		"a closed upstream":        {b.key, strings.Replace(explained, "billing", "vault", 1), 403, "upstream_not_allowed"},
 		"a path with two readings": {b.key, strings.Replace(explained, "/customers/42", "/a/../b", 1), 422, "call_invalid"},
-		"an unknown field":         {b.key, strings.Replace(explained, "{", `{"justification":"x",`, 1), 400, "invalid_body"},
+		"an unknown field":         {b.key, strings.Replace(explained, "{", `{"because":"x",`, 1), 400, "invalid_body"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,4 +90,35 @@ func TestExplainIsForOneselfAndThoseOneOwns(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestExplainTakesTheBodyOfASubmit(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	with := func(fields string) string { return strings.Replace(explained, "{", "{"+fields+",", 1) }
+	whole := `"justification":"case 991","metadata":{"case":"991"},"on_behalf_of":"eva","not_before":"2099-01-01T00:00:00Z",` +
+		`"callback":{"url":"https://hooks.example.com/x","events":["ticket.approved"]}`
+	for fields, want := range map[string]struct {
+		status  int
+		pointer string
+	}{
+		strings.Replace(whole, "2099-01-01T00:00:00Z", b.clock.now().Add(time.Hour).Format(time.RFC3339), 1): {200, ""},
+		whole: {422, "#/not_before"},
+		`"supersedes":"tkt_00000000000000000000000000"`: {200, ""},
+		`"supersedes":"x"`:                                                                           {422, "#/supersedes"},
+		`"not_before":"2020-01-01T00:00:00Z"`:                                                        {422, "#/not_before"},
+		`"justification":"` + strings.Repeat("x", 5000) + `"`:                                        {422, "#/justification"},
+		`"metadata":{"a":"\u0000"}`:                                                                  {422, "#/metadata/a"},
+		`"callback":{"url":"https://elsewhere.example.com/x"}`:                                       {422, "#/callback/url"},
+		`"callback":{"url":"https://hooks.example.com/x","events":["ticket.vanished"]}`:              {422, "#/callback/events/0"},
+		`"callback":{"url":"https://hooks.example.com/x"},"supersedes":"","metadata":{},"body":null`: {200, ""},
+	} {
+		r := b.explain(t, b.key, with(fields))
+		require.Equal(t, want.status, r.status, "%s: %s", fields, r.raw)
+		require.Contains(t, string(r.raw), want.pointer, "%s", fields)
+		if want.status == http.StatusOK {
+			require.Equal(t, "two-stages", r.field(t, "rule"), "%s", fields)
+		}
+	}
+	require.Equal(t, 0, b.tickets(t), "nothing was submitted")
 }

@@ -2,16 +2,23 @@ package api
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"strings"
 
 	"github.com/gowebpki/jcs"
 	"github.com/labstack/echo/v4"
 
+	"countersign/approvals"
 	"countersign/db"
 )
 
-// submitRoute scopes Idempotency-Keys, with the caller.
-const submitRoute = "POST /v1/tickets"
+// The routes scope Idempotency-Keys, with the caller. That of the front begins with the method;
+// unkeyedRoute is for calls without a key, each of which is a ticket of its own.
+const (
+	submitRoute  = "POST /v1/tickets"
+	frontRoute   = " /proxy/{upstream}/{path}"
+	unkeyedRoute = "no key"
+)
 
 // maxKey is how long a key may be, in characters.
 const maxKey = 255
@@ -33,9 +40,7 @@ func needKey(next echo.HandlerFunc) echo.HandlerFunc {
 // or a bare word. Both forms of one text are the same key.
 func parseKey(values []string) (string, error) {
 	if len(values) == 0 || strings.TrimSpace(values[0]) == "" {
-		return "", fail(codeKeyMissing, "every submit needs an Idempotency-Key of 1 to %d characters, new for each call "+
-			"that is meant to be made; see the section Idempotency of /openapi.yaml", maxKey).
-			with("Link", `</openapi.yaml>; rel="describedby"; type="application/yaml"`)
+		return "", noKey("every submit needs")
 	}
 	if len(values) > 1 {
 		return "", badKey("is given more than once")
@@ -54,6 +59,13 @@ func parseKey(values []string) (string, error) {
 		return "", badKey("is longer than 255 characters")
 	}
 	return key, nil
+}
+
+// noKey says that a key is needed, and by what.
+func noKey(who string) error {
+	return fail(codeKeyMissing, "%s an Idempotency-Key of 1 to %d characters, new for each call "+
+		"that is meant to be made; see the section Idempotency of /openapi.yaml", who, maxKey).
+		with("Link", `</openapi.yaml>; rel="describedby"; type="application/yaml"`)
 }
 
 func badKey(detail string) error {
@@ -105,6 +117,23 @@ func idempotencyKey(key string, body document) (db.IdempotencyKey, error) {
 		Route: submitRoute, Key: key,
 		Fingerprint: sha256.Sum256(append([]byte(submitRoute+"\x00"), canonical...)),
 	}, nil
+}
+
+// frontKey binds a key to the call that came with it through the front: SHA-256 over method,
+// upstream, path, query and the raw body. Header fields do not count, for clients vary them
+// from one try to the next. Without a key the ticket's own id stands for it.
+func frontKey(key string, s approvals.Submission) db.IdempotencyKey {
+	out := db.IdempotencyKey{Route: s.Call.Method + frontRoute, Key: key}
+	if key == "" {
+		out.Route, out.Key = unkeyedRoute, s.ID
+	}
+	h := sha256.New()
+	for _, part := range []string{out.Route, s.Call.Upstream, s.Call.Path, s.Call.Query, string(s.Call.Body)} {
+		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part)))) // a hash never fails
+		_, _ = h.Write([]byte(part))
+	}
+	out.Fingerprint = [32]byte(h.Sum(nil))
+	return out
 }
 
 // distinct returns the document with every number that a double may not hold turned into

@@ -29,10 +29,34 @@ func (o operations) ListTickets(ctx context.Context, r ListTicketsRequestObject)
 			return nil, err
 		}
 	}
-	if l.empty {
-		return private(TicketList{Items: []TicketSummary{}}), nil
+	wait, err := o.waitOf(r.Params.Wait, r.Params.Prefer)
+	if err != nil {
+		return nil, err
 	}
-	tickets, next, err := o.page(ctx, x, l)
+	known, err := parseETags("If-None-Match", r.Params.IfNoneMatch)
+	if err != nil {
+		return nil, err
+	}
+	if !l.empty && (known.given || wait.length > 0) {
+		tag, err := o.awaitList(ctx, x, l, wait, known)
+		if err != nil {
+			return nil, fmt.Errorf("wait for the list: %w", err)
+		}
+		if known.has(tag) {
+			return sameList(tag, wait), nil
+		}
+	}
+	return o.listed(ctx, x, l, wait)
+}
+
+// listed answers with a page as it is.
+func (o operations) listed(ctx context.Context, x *exchange, l listing, wait waiting) (ListTicketsResponseObject, error) {
+	var tickets []approvals.Ticket
+	var next db.Cursor
+	var err error
+	if !l.empty {
+		tickets, next, err = o.page(ctx, x, l)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list tickets: %w", err)
 	}
@@ -49,7 +73,10 @@ func (o operations) ListTickets(ctx context.Context, r ListTicketsRequestObject)
 			return nil, err
 		}
 	}
-	return private(out), nil
+	a := private(out)
+	a.tagged(l.tag(x, seen(tickets), next))
+	a.waited(wait)
+	return a, nil
 }
 
 // listing is a list that somebody asks for.
@@ -123,7 +150,7 @@ func (o operations) page(ctx context.Context, x *exchange, l listing) (out []app
 	f := l.filter
 	for scanned := 0; scanned < maxScan; scanned += f.Limit {
 		f.Limit = min(l.filter.Limit+1, maxScan-scanned) // one more tells whether there is a next page
-		if l.person != "" && !x.operator() || l.waiting {
+		if l.person != "" && !x.oversees() || l.waiting {
 			f.Limit = min(maxPage, maxScan-scanned)
 		}
 		tickets, err := o.store.Tickets(ctx, f)

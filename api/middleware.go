@@ -25,12 +25,20 @@ type exchange struct {
 	// Either the caller or the person who asks; the other one has no name.
 	caller policy.Caller
 	person approvals.Person
-	ref    string // who the person is to whoever vouches for them
-	key    string // the Idempotency-Key
+	apiKey policy.CallerKey // the caller's; zero, which may everything, for a token
+	ref    string           // which key or account it was
+	key    string           // the Idempotency-Key
 	body   document
 
+	// stream says that the answer is to be a stream of events. still finds out, while it
+	// lasts, whether whoever opened it still may, as who they are by then.
+	stream bool
+	still  func(ctx context.Context) (*exchange, error)
+
 	ticket   string
+	request  string // the id of the request, where the answer does not carry it
 	replayed bool
+	broken   bool   // the answer is to be broken off, so that nobody takes a part of it for the whole
 	code     string // of the problem that was answered
 	cause    error
 	writeErr error
@@ -50,8 +58,13 @@ func exchangeOf(ctx context.Context) *exchange {
 
 func begin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		setContext(context.WithValue(c.Request().Context(), exchangeKey{}, &exchange{}), c)
-		return next(c)
+		x := &exchange{}
+		setContext(context.WithValue(c.Request().Context(), exchangeKey{}, x), c)
+		err := next(c)
+		if x.broken { // logged by now
+			panic(http.ErrAbortHandler)
+		}
+		return err
 	}
 }
 
@@ -59,12 +72,16 @@ func setContext(ctx context.Context, c echo.Context) { c.SetRequest(c.Request().
 
 var goodRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
+// unfitRequestID is the key of a request id that was dropped.
+type unfitRequestID struct{}
+
 // cleanRequestID drops a request id that is not fit for logs and answers; a fresh one is
-// made then.
+// made then. It is kept aside: at the front it may be part of the call.
 func cleanRequestID(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Request().Header
-		if ids := h.Values(echo.HeaderXRequestID); len(ids) != 1 || !goodRequestID.MatchString(ids[0]) {
+		if ids := h.Values(echo.HeaderXRequestID); len(ids) > 0 && (len(ids) != 1 || !goodRequestID.MatchString(ids[0])) {
+			setContext(context.WithValue(c.Request().Context(), unfitRequestID{}, ids), c)
 			h.Del(echo.HeaderXRequestID)
 		}
 		return next(c)
@@ -159,6 +176,9 @@ func noStore(next echo.HandlerFunc) echo.HandlerFunc {
 func (s *Server) deadline(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
+		if exchangeOf(r.Context()).stream {
+			return next(c) // it bounds what it does itself
+		}
 		wait, err := s.waitOf(r.URL.Query().Get("wait"), r.Header.Get("Prefer"))
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package api
 import (
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 // acceptJSON refuses requests that want anything but JSON (RFC 9110 section 12.5.1).
 func acceptJSON(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if !accepts(c.Request().Header.Get("Accept"), "application", "json") {
+		if !asksRaw(c) && !accepts(c.Request().Header.Get("Accept"), "application", "json") {
 			return fail(codeNotAcceptable, "only application/json is offered here")
 		}
 		return next(c)
@@ -36,6 +37,19 @@ func accepts(header, typ, subtype string) bool {
 		}
 	}
 	return admitted
+}
+
+// named is the quality of a media type that an Accept header lists by its name, -1 when it
+// does not.
+func listed(header, typ, subtype string) float64 {
+	best := -1.0
+	for part := range strings.SplitSeq(header, ",") {
+		media, params, err := mime.ParseMediaType(part)
+		if err == nil && specificity(media, typ, subtype) == 2 {
+			best = max(best, quality(params["q"]))
+		}
+	}
+	return best
 }
 
 func specificity(media, typ, subtype string) int {
@@ -92,6 +106,11 @@ func parseETags(name, header string) (etags, error) {
 		out.tags = append(out.tags, tag)
 	}
 	return out, nil
+}
+
+// has compares an opaque tag as If-None-Match does.
+func (e etags) has(tag string) bool {
+	return e.any || slices.ContainsFunc(e.tags, func(t string) bool { return strings.TrimPrefix(t, "W/") == tag })
 }
 
 // weak compares as If-None-Match does.

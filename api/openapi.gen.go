@@ -18,6 +18,66 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for KeySetKeysAlg.
+const (
+	EdDSA KeySetKeysAlg = "EdDSA"
+)
+
+// Valid indicates whether the value is a known member of the KeySetKeysAlg enum.
+func (e KeySetKeysAlg) Valid() bool {
+	switch e {
+	case EdDSA:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for KeySetKeysCrv.
+const (
+	Ed25519 KeySetKeysCrv = "Ed25519"
+)
+
+// Valid indicates whether the value is a known member of the KeySetKeysCrv enum.
+func (e KeySetKeysCrv) Valid() bool {
+	switch e {
+	case Ed25519:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for KeySetKeysKty.
+const (
+	OKP KeySetKeysKty = "OKP"
+)
+
+// Valid indicates whether the value is a known member of the KeySetKeysKty enum.
+func (e KeySetKeysKty) Valid() bool {
+	switch e {
+	case OKP:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for KeySetKeysUse.
+const (
+	Sig KeySetKeysUse = "sig"
+)
+
+// Valid indicates whether the value is a known member of the KeySetKeysUse enum.
+func (e KeySetKeysUse) Valid() bool {
+	switch e {
+	case Sig:
+		return true
+	default:
+		return false
+	}
+}
+
 // Actor Who did it.
 type Actor struct {
 	Kind approvals.ActorKind `json:"kind"`
@@ -41,6 +101,33 @@ type ApproverSet struct {
 	From []string `json:"from"`
 }
 
+// AttemptTiming How long each phase took; 0 for one that did not happen.
+type AttemptTiming struct {
+	ConnectMs   int64 `json:"connect_ms"`
+	DNSMs       int64 `json:"dns_ms"`
+	FirstByteMs int64 `json:"first_byte_ms"`
+	TLSMs       int64 `json:"tls_ms"`
+}
+
+// BulkRequest defines model for BulkRequest.
+type BulkRequest struct {
+	// Endpoint All of this endpoint that fit.
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// Ids In place of all else.
+	Ids []string `json:"ids,omitempty"`
+
+	// Since From this time on; required with `endpoint`.
+	Since string `json:"since,omitempty"`
+
+	// States `exhausted` unless given.
+	States []DeliveryState `json:"states,omitempty"`
+
+	// Ticket All of this ticket that fit.
+	Ticket string `json:"ticket,omitempty"`
+	Until  string `json:"until,omitempty"`
+}
+
 // Callback defines model for Callback.
 type Callback struct {
 	Events []CallbackEventType `json:"events"`
@@ -51,6 +138,43 @@ type Callback struct {
 
 	// URL Null when no callback was asked for.
 	URL *string `json:"url"`
+}
+
+// CallbackEndpoint defines model for CallbackEndpoint.
+type CallbackEndpoint struct {
+	Caller string `json:"caller"`
+
+	// CreatedAt RFC 3339 in UTC with milliseconds.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	CreatedAt Time              `json:"created_at"`
+	Disabled  *EndpointDisabled `json:"disabled"`
+	Health    EndpointHealth    `json:"health"`
+
+	// Held When it was enabled: how many deliveries had waited.
+	Held  *int          `json:"held,omitempty"`
+	ID    string        `json:"id"`
+	Links EndpointLinks `json:"links"`
+
+	// Origin scheme://host:port, with the port written out.
+	Origin string `json:"origin"`
+
+	// Settings How it is configured; null when it is not any more.
+	Settings *EndpointSettings `json:"settings"`
+
+	// State `active`; `unconfigured`: the configuration does not name it any more; `disabled`: somebody has to enable it;
+	// `unverified`: it has not agreed to be sent callbacks; `held`: it asked to be left alone for a while; `resting`: it has
+	// failed too often of late. Only to an active one is anything sent.
+	State        string               `json:"state"`
+	Verification EndpointVerification `json:"verification"`
+}
+
+// CallbackEndpointList defines model for CallbackEndpointList.
+type CallbackEndpointList struct {
+	Items []CallbackEndpoint `json:"items"`
+
+	// NextPageToken Empty at the end.
+	NextPageToken string `json:"next_page_token"`
 }
 
 // CallbackEventType An event that can be posted to a callback.
@@ -111,6 +235,42 @@ type DecisionRequest struct {
 	Verdict string `json:"verdict"`
 }
 
+// Delivery defines model for Delivery.
+type Delivery struct {
+	Attempts int    `json:"attempts"`
+	Caller   string `json:"caller"`
+
+	// CreatedAt RFC 3339 in UTC with milliseconds.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	CreatedAt  Time   `json:"created_at"`
+	EndpointID string `json:"endpoint_id"`
+
+	// ID The `webhook-id` of what is sent.
+	ID    string        `json:"id"`
+	Links DeliveryLinks `json:"links"`
+
+	// NextAttemptAt RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	NextAttemptAt NullableTime `json:"next_attempt_at"`
+	Sending       bool         `json:"sending"`
+
+	// Sequence Of the event, in its ticket.
+	Sequence int64         `json:"sequence"`
+	State    DeliveryState `json:"state"`
+	TicketID string        `json:"ticket_id"`
+
+	// Trigger Why the next attempt is made: by the schedule, or because somebody asked.
+	Trigger string `json:"trigger"`
+
+	// Type Of the event.
+	Type approvals.EventType `json:"type"`
+
+	// URL To people, the origin only.
+	URL string `json:"url"`
+}
+
 // DeliveryAttempt One try to post an event to the callback.
 type DeliveryAttempt struct {
 	DurationMs int64  `json:"duration_ms"`
@@ -131,6 +291,68 @@ type DeliveryAttempt struct {
 	Status int `json:"status,omitempty"`
 }
 
+// DeliveryDetails defines model for DeliveryDetails.
+type DeliveryDetails struct {
+	AttemptLog []LoggedAttempt `json:"attempt_log"`
+	Attempts   int             `json:"attempts"`
+	Caller     string          `json:"caller"`
+
+	// CreatedAt RFC 3339 in UTC with milliseconds.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	CreatedAt  Time   `json:"created_at"`
+	EndpointID string `json:"endpoint_id"`
+
+	// ID The `webhook-id` of what is sent.
+	ID    string        `json:"id"`
+	Links DeliveryLinks `json:"links"`
+
+	// NextAttemptAt RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	NextAttemptAt NullableTime `json:"next_attempt_at"`
+	Sending       bool         `json:"sending"`
+
+	// Sequence Of the event, in its ticket.
+	Sequence int64         `json:"sequence"`
+	State    DeliveryState `json:"state"`
+	TicketID string        `json:"ticket_id"`
+
+	// Trigger Why the next attempt is made: by the schedule, or because somebody asked.
+	Trigger string `json:"trigger"`
+
+	// Type Of the event.
+	Type approvals.EventType `json:"type"`
+
+	// URL To people, the origin only.
+	URL string `json:"url"`
+}
+
+// DeliveryLinks defines model for DeliveryLinks.
+type DeliveryLinks struct {
+	Endpoint  string `json:"endpoint"`
+	Redeliver string `json:"redeliver"`
+	Self      string `json:"self"`
+	Ticket    string `json:"ticket"`
+}
+
+// DeliveryList defines model for DeliveryList.
+type DeliveryList struct {
+	Items []Delivery `json:"items"`
+
+	// NextPageToken Empty at the end.
+	NextPageToken string `json:"next_page_token"`
+}
+
+// DeliveryState defines model for DeliveryState.
+type DeliveryState = approvals.CallbackState
+
+// DisableRequest defines model for DisableRequest.
+type DisableRequest struct {
+	// Reason At most 500 bytes.
+	Reason string `json:"reason"`
+}
+
 // Eligibility defines model for Eligibility.
 type Eligibility struct {
 	// Can Whether they could approve now.
@@ -148,6 +370,144 @@ type Eligibility struct {
 
 	// Sets Through which names they belong to the stage.
 	Sets []string `json:"sets,omitempty"`
+}
+
+// EndpointDisabled defines model for EndpointDisabled.
+type EndpointDisabled struct {
+	// At RFC 3339 in UTC with milliseconds.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	At Time `json:"at"`
+
+	// By Who did it, `Countersign` when it was the service itself.
+	By     string `json:"by"`
+	Reason string `json:"reason"`
+}
+
+// EndpointHealth defines model for EndpointHealth.
+type EndpointHealth struct {
+	// FailedAt RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	FailedAt NullableTime `json:"failed_at"`
+
+	// FailingSince RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	FailingSince NullableTime `json:"failing_since"`
+
+	// Failures Failed attempts in a row.
+	Failures int `json:"failures"`
+
+	// HeldUntil RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	HeldUntil NullableTime `json:"held_until"`
+
+	// RestingUntil RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	RestingUntil NullableTime `json:"resting_until"`
+
+	// SucceededAt RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	SucceededAt NullableTime `json:"succeeded_at"`
+}
+
+// EndpointLinks defines model for EndpointLinks.
+type EndpointLinks struct {
+	Deliveries string `json:"deliveries"`
+	Self       string `json:"self"`
+	Stats      string `json:"stats"`
+}
+
+// EndpointSettings defines model for EndpointSettings.
+type EndpointSettings struct {
+	Concurrency   int    `json:"concurrency"`
+	DisableAfterS int64  `json:"disable_after_s"`
+	Payload       string `json:"payload"`
+
+	// RatePerMinute 0 for no limit. What the endpoint asked for when it was verified, where the configuration has none.
+	RatePerMinute float64 `json:"rate_per_minute"`
+
+	// ScheduleS The waits before each attempt, in seconds; empty for the default schedule.
+	ScheduleS []float64 `json:"schedule_s"`
+	Signature string    `json:"signature"`
+	TimeoutMs int64     `json:"timeout_ms"`
+}
+
+// EndpointStats defines model for EndpointStats.
+type EndpointStats struct {
+	Attempts int `json:"attempts"`
+
+	// Delivered Of the deliveries that were made since.
+	Delivered int `json:"delivered"`
+
+	// Due How much of that should have been sent by now.
+	Due       int `json:"due"`
+	Exhausted int `json:"exhausted"`
+
+	// Failed Attempts that did not end with 2xx.
+	Failed int `json:"failed"`
+
+	// OldestDue RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	OldestDue NullableTime `json:"oldest_due"`
+	P50Ms     float64      `json:"p50_ms"`
+	P99Ms     float64      `json:"p99_ms"`
+
+	// Pending What it is owed.
+	Pending int `json:"pending"`
+	Sending int `json:"sending"`
+
+	// Since RFC 3339 in UTC with milliseconds.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	Since Time `json:"since"`
+}
+
+// EndpointTest defines model for EndpointTest.
+type EndpointTest struct {
+	// Class What kind of failure it was, such as dns, tls, timeout or http_status; empty for none.
+	Class      string `json:"class"`
+	Delivered  bool   `json:"delivered"`
+	DurationMs int64  `json:"duration_ms"`
+	Error      string `json:"error"`
+
+	// Response The beginning of the answer, of verified endpoints only.
+	Response string `json:"response"`
+
+	// Status 0 if no answer came.
+	Status int `json:"status"`
+
+	// Timing How long each phase took; 0 for one that did not happen.
+	Timing AttemptTiming `json:"timing"`
+}
+
+// EndpointVerification defines model for EndpointVerification.
+type EndpointVerification struct {
+	// Error What was wrong the last time; empty for nothing.
+	Error string `json:"error"`
+	How   string `json:"how"`
+
+	// NextAt RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	NextAt NullableTime `json:"next_at"`
+	State  string       `json:"state"`
+
+	// Tries How often it was asked in vain.
+	Tries int `json:"tries"`
+
+	// URL Where it is asked; empty when that is not known yet.
+	URL string `json:"url"`
+
+	// VerifiedAt RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	VerifiedAt NullableTime `json:"verified_at"`
 }
 
 // Escalation defines model for Escalation.
@@ -181,7 +541,8 @@ type Event struct {
 	Sequence int64 `json:"sequence"`
 
 	// State Where a ticket is in its life; see the table at the top.
-	State State `json:"state"`
+	State    State  `json:"state"`
+	TicketID string `json:"ticket_id"`
 
 	// Type What happened.
 	Type EventType `json:"type"`
@@ -241,25 +602,50 @@ type EventList struct {
 	NextAfter int64 `json:"next_after"`
 }
 
+// EventPage defines model for EventPage.
+type EventPage struct {
+	// HasMore Whether to go on at once: there may be more already, even where `items` is empty.
+	HasMore bool    `json:"has_more"`
+	Items   []Event `json:"items"`
+
+	// NextAfter Pass it as `after` to go on from here.
+	NextAfter string `json:"next_after"`
+}
+
 // EventType What happened.
 type EventType = approvals.EventType
 
-// ExplainRequest A call, as in a submit.
+// ExplainRequest A call, as in a submit. What a submit may say besides is taken as well, so that its body can be tried out as it is.
 type ExplainRequest struct {
 	Body       json.RawMessage `json:"body,omitempty"`
 	BodyBase64 *string         `json:"body_base64,omitempty"`
+
+	// Callback Where to post events. The URL must be under a callback origin configured for the caller.
+	Callback *CallbackRequest `json:"callback,omitempty"`
 
 	// Caller Whose call it would be. People must say; a caller means itself.
 	Caller  string            `json:"caller,omitempty"`
 	Headers map[string]string `json:"headers,omitempty"`
 
+	// Justification Checked, and of no consequence.
+	Justification string `json:"justification,omitempty"`
+
+	// Metadata Checked, and of no consequence.
+	Metadata map[string]string `json:"metadata,omitempty"`
+
 	// Method Examples: DELETE
-	Method     string `json:"method"`
+	Method string `json:"method"`
+
+	// NotBefore Checked, and of no consequence: the explanation is for now.
+	NotBefore  string `json:"not_before,omitempty"`
 	OnBehalfOf string `json:"on_behalf_of,omitempty"`
 
 	// Path Examples: /customers/42
 	Path  string                 `json:"path"`
 	Query map[string]QueryValues `json:"query,omitempty"`
+
+	// Supersedes Its form is checked, and it is of no consequence.
+	Supersedes string `json:"supersedes,omitempty"`
 
 	// Upstream As in a submit.
 	//
@@ -335,12 +721,74 @@ type Health struct {
 	Version string `json:"version,omitempty"`
 }
 
+// KeySet defines model for KeySet.
+type KeySet struct {
+	Keys []struct {
+		Alg KeySetKeysAlg `json:"alg"`
+		Crv KeySetKeysCrv `json:"crv"`
+
+		// Kid Its thumbprint (RFC 7638).
+		Kid string        `json:"kid"`
+		Kty KeySetKeysKty `json:"kty"`
+		Use KeySetKeysUse `json:"use"`
+
+		// X The public key, 32 bytes in base64url without padding.
+		X string `json:"x"`
+	} `json:"keys"`
+}
+
+// KeySetKeysAlg defines model for KeySet.Keys.Alg.
+type KeySetKeysAlg string
+
+// KeySetKeysCrv defines model for KeySet.Keys.Crv.
+type KeySetKeysCrv string
+
+// KeySetKeysKty defines model for KeySet.Keys.Kty.
+type KeySetKeysKty string
+
+// KeySetKeysUse defines model for KeySet.Keys.Use.
+type KeySetKeysUse string
+
 // Links Absolute addresses.
 type Links struct {
 	Cancel string `json:"cancel"`
 	Events string `json:"events"`
 	Result string `json:"result"`
 	Self   string `json:"self"`
+}
+
+// LoggedAttempt defines model for LoggedAttempt.
+type LoggedAttempt struct {
+	// Address What was connected to. Operators and auditors only.
+	Address string `json:"address,omitempty"`
+
+	// At RFC 3339 in UTC with milliseconds.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	At Time `json:"at"`
+
+	// Class What kind of failure it was, such as dns, tls, timeout or http_status; empty for none.
+	Class      string `json:"class"`
+	DurationMs int64  `json:"duration_ms"`
+
+	// Error A fixed sentence, which also says why there is no other attempt; empty when it was taken.
+	Error string `json:"error"`
+
+	// NextAt RFC 3339 in UTC with milliseconds, or null for not yet.
+	//
+	// Examples: 2026-03-02T09:00:00.000Z
+	NextAt NullableTime `json:"next_at"`
+	Number int          `json:"number"`
+
+	// Response The beginning of the answer, of verified endpoints only. What is no UTF-8 in it is replaced.
+	Response string `json:"response"`
+
+	// Status 0 if no answer came.
+	Status int `json:"status"`
+
+	// Timing How long each phase took; 0 for one that did not happen.
+	Timing  AttemptTiming `json:"timing"`
+	Trigger string        `json:"trigger"`
 }
 
 // Notification Whether those who may decide are being told so in Slack. It is looked up for each answer and can change without the
@@ -417,6 +865,19 @@ type ProblemItem struct {
 	Pointer string `json:"pointer,omitempty"`
 }
 
+// ProblemPage defines model for ProblemPage.
+type ProblemPage struct {
+	// Advice What to do.
+	Advice  string `json:"advice"`
+	Code    string `json:"code"`
+	Meaning string `json:"meaning"`
+
+	// Status Of answers to requests. Problems that tickets end with have none.
+	Status int    `json:"status,omitempty"`
+	Title  string `json:"title"`
+	Type   string `json:"type"`
+}
+
 // Progress The stage's tally after the event.
 type Progress struct {
 	Denials       int `json:"denials"`
@@ -441,6 +902,43 @@ type Question struct {
 type QuestionRequest struct {
 	// Question At most 1,500 bytes.
 	Question string `json:"question"`
+}
+
+// RecoverRequest defines model for RecoverRequest.
+type RecoverRequest struct {
+	Since string `json:"since"`
+
+	// States `exhausted` unless given.
+	States []DeliveryState `json:"states,omitempty"`
+
+	// Until Now unless given.
+	Until string `json:"until,omitempty"`
+}
+
+// Recovered defines model for Recovered.
+type Recovered struct {
+	// Complete False when there may be more: ask again.
+	Complete bool `json:"complete"`
+
+	// Count How many will be sent once more.
+	Count int `json:"count"`
+}
+
+// Redelivered defines model for Redelivered.
+type Redelivered struct {
+	// Complete False when there may be more: ask again.
+	Complete bool `json:"complete"`
+
+	// Count How many will be sent once more.
+	Count    int                 `json:"count"`
+	Problems []RedeliveryProblem `json:"problems"`
+}
+
+// RedeliveryProblem defines model for RedeliveryProblem.
+type RedeliveryProblem struct {
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+	ID     string `json:"id"`
 }
 
 // Refusal What somebody tried, and why it was not allowed.
@@ -609,6 +1107,12 @@ type SubmitRequest struct {
 	Upstream string `json:"upstream"`
 }
 
+// TestEndpointRequest defines model for TestEndpointRequest.
+type TestEndpointRequest struct {
+	// URL An address under the endpoint's origin. Unless given, where it is asked whether it wants callbacks, else where the newest delivery to it goes; 422 when there is neither.
+	URL string `json:"url,omitempty"`
+}
+
 // Ticket One privileged call and its life. `execution_started_at` tells whether a ticket that ended badly can have had side
 // effects: null means that nothing was sent.
 type Ticket = TicketDetails
@@ -736,6 +1240,12 @@ type TicketSummary struct {
 // Examples: 2026-03-02T09:00:00.000Z
 type Time = Timestamp
 
+// DeliveryID Examples: msg_01jd8xk3r4f6v8w9y0z1a2b3c4
+type DeliveryID = string
+
+// EndpointID Examples: end_01jd8xk3r4f6v8w9y0z1a2b3c4
+type EndpointID = string
+
 // IdempotencyKey Examples: "8e03978e-40d5-43e8-bc93-6894a57f9324"
 type IdempotencyKey = string
 
@@ -745,11 +1255,112 @@ type IfMatch = string
 // IfNoneMatch Examples: "3"
 type IfNoneMatch = string
 
+// LastEventID defines model for LastEventID.
+type LastEventID = string
+
+// OptionalIdempotencyKey Examples: "8e03978e-40d5-43e8-bc93-6894a57f9324"
+type OptionalIdempotencyKey = string
+
+// OwnCallbackEvents Examples: ticket.approved, ticket.escalated
+type OwnCallbackEvents = string
+
+// OwnCallbackURL defines model for OwnCallbackURL.
+type OwnCallbackURL = string
+
+// OwnJustification Examples: customer asked for erasure, case 991, R%C3%BCckfrage 100%25
+type OwnJustification = string
+
+// OwnMetadata Examples: {"case":"991"}
+type OwnMetadata = string
+
+// OwnOnBehalfOf defines model for OwnOnBehalfOf.
+type OwnOnBehalfOf = string
+
+// OwnSupersedes defines model for OwnSupersedes.
+type OwnSupersedes = string
+
 // Prefer Examples: wait=30
 type Prefer = string
 
 // TicketID Examples: tkt_01jd8xk3r4f6v8w9y0z1a2b3c4
 type TicketID = string
+
+// ListCallbackEndpointsParams defines parameters for ListCallbackEndpoints.
+type ListCallbackEndpointsParams struct {
+	// Caller Only those of this caller.
+	Caller string `form:"caller,omitempty" json:"caller,omitempty"`
+
+	// Disabled Only those that are disabled.
+	Disabled string `form:"disabled,omitempty" json:"disabled,omitempty"`
+
+	// PageSize Up to how many. 0 stands for the default; above 200 means 200; negative is refused.
+	PageSize string `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// PageToken The `next_page_token` of the page before, with the same filters. Empty for the first page.
+	PageToken string `form:"page_token,omitempty" json:"page_token,omitempty"`
+}
+
+// ListCallbackEndpointDeliveriesParams defines parameters for ListCallbackEndpointDeliveries.
+type ListCallbackEndpointDeliveriesParams struct {
+	// State Only those in this state.
+	State string `form:"state,omitempty" json:"state,omitempty"`
+
+	// Since Only those of events from this time on.
+	Since string `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only those of events before this time.
+	Until string `form:"until,omitempty" json:"until,omitempty"`
+
+	// PageSize Up to how many. 0 stands for the default; above 200 means 200; negative is refused.
+	PageSize string `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// PageToken The `next_page_token` of the page before, with the same filters. Empty for the first page.
+	PageToken string `form:"page_token,omitempty" json:"page_token,omitempty"`
+}
+
+// GetCallbackEndpointStatsParams defines parameters for GetCallbackEndpointStats.
+type GetCallbackEndpointStatsParams struct {
+	Since string `form:"since,omitempty" json:"since,omitempty"`
+}
+
+// ListDeliveriesParams defines parameters for ListDeliveries.
+type ListDeliveriesParams struct {
+	// Caller Only those of this caller.
+	Caller string `form:"caller,omitempty" json:"caller,omitempty"`
+
+	// Ticket Only those of this ticket.
+	Ticket string `form:"ticket,omitempty" json:"ticket,omitempty"`
+
+	// Endpoint Only those to this endpoint.
+	Endpoint string `form:"endpoint,omitempty" json:"endpoint,omitempty"`
+
+	// State Only those in this state.
+	State string `form:"state,omitempty" json:"state,omitempty"`
+
+	// Since Only those of events from this time on.
+	Since string `form:"since,omitempty" json:"since,omitempty"`
+
+	// Until Only those of events before this time.
+	Until string `form:"until,omitempty" json:"until,omitempty"`
+
+	// PageSize Up to how many. 0 stands for the default; above 200 means 200; negative is refused.
+	PageSize string `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// PageToken The `next_page_token` of the page before, with the same filters. Empty for the first page.
+	PageToken string `form:"page_token,omitempty" json:"page_token,omitempty"`
+}
+
+// ListEventsParams defines parameters for ListEvents.
+type ListEventsParams struct {
+	// After The `next_after` of the page before, or the `id` of an event of the stream.
+	After string `form:"after,omitempty" json:"after,omitempty"`
+
+	// PageSize Up to how many events. 0 stands for the default; above 200 means 200; negative is refused.
+	PageSize string `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// LastEventID Streams only. The `id` of the last event that you have seen; the stream goes on behind it.
+	LastEventID LastEventID `json:"Last-Event-ID,omitempty"`
+}
 
 // ListTicketsParams defines parameters for ListTickets.
 type ListTicketsParams struct {
@@ -774,6 +1385,15 @@ type ListTicketsParams struct {
 
 	// PageToken The `next_page_token` of the page before, with the same filters. Empty for the first page.
 	PageToken string `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Wait How long to wait for a change, in seconds, such as `30` or `30s`. More than 60 means 60.
+	Wait string `form:"wait,omitempty" json:"wait,omitempty"`
+
+	// Prefer `wait=N` (RFC 7240) holds the answer up to min(N, 60) seconds. `respond-async` is accepted and has no effect.
+	Prefer Prefer `json:"Prefer,omitempty"`
+
+	// IfNoneMatch The ETag you know.
+	IfNoneMatch IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
 // SubmitTicketParams defines parameters for SubmitTicket.
@@ -811,7 +1431,31 @@ type ListTicketEventsParams struct {
 
 	// PageSize Up to how many events. 0 stands for the default; above 200 means 200; negative is refused.
 	PageSize string `form:"page_size,omitempty" json:"page_size,omitempty"`
+
+	// LastEventID Streams only. The `id` of the last event that you have seen; the stream goes on behind it.
+	LastEventID LastEventID `json:"Last-Event-ID,omitempty"`
 }
+
+// GetTicketResultParams defines parameters for GetTicketResult.
+type GetTicketResultParams struct {
+	// Raw `true` for the body alone, as the upstream sent it.
+	Raw string `form:"raw,omitempty" json:"raw,omitempty"`
+
+	// IfNoneMatch The ETag you know.
+	IfNoneMatch IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// DisableCallbackEndpointJSONRequestBody defines body for DisableCallbackEndpoint for application/json ContentType.
+type DisableCallbackEndpointJSONRequestBody = DisableRequest
+
+// RecoverCallbackEndpointJSONRequestBody defines body for RecoverCallbackEndpoint for application/json ContentType.
+type RecoverCallbackEndpointJSONRequestBody = RecoverRequest
+
+// TestCallbackEndpointJSONRequestBody defines body for TestCallbackEndpoint for application/json ContentType.
+type TestCallbackEndpointJSONRequestBody = TestEndpointRequest
+
+// RedeliverDeliveriesJSONRequestBody defines body for RedeliverDeliveries for application/json ContentType.
+type RedeliverDeliveriesJSONRequestBody = BulkRequest
 
 // ExplainCallJSONRequestBody defines body for ExplainCall for application/json ContentType.
 type ExplainCallJSONRequestBody = ExplainRequest
@@ -836,6 +1480,9 @@ type ResolveTicketJSONRequestBody = ResolveRequest
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// Jwks The public keys that callbacks are signed with
+	// (GET /.well-known/jwks.json)
+	Jwks(ctx echo.Context) error
 	// Healthz Is the process alive?
 	// (GET /healthz)
 	Healthz(ctx echo.Context) error
@@ -845,6 +1492,48 @@ type ServerInterface interface {
 	// Readyz Can it serve requests?
 	// (GET /readyz)
 	Readyz(ctx echo.Context) error
+	// ListCallbackEndpoints List callback endpoints
+	// (GET /v1/callback-endpoints)
+	ListCallbackEndpoints(ctx echo.Context, params ListCallbackEndpointsParams) error
+	// GetCallbackEndpoint Read a callback endpoint
+	// (GET /v1/callback-endpoints/{id})
+	GetCallbackEndpoint(ctx echo.Context, id EndpointID) error
+	// ListCallbackEndpointDeliveries List the deliveries of an endpoint
+	// (GET /v1/callback-endpoints/{id}/deliveries)
+	ListCallbackEndpointDeliveries(ctx echo.Context, id EndpointID, params ListCallbackEndpointDeliveriesParams) error
+	// DisableCallbackEndpoint Have nothing more sent to an endpoint
+	// (POST /v1/callback-endpoints/{id}/disable)
+	DisableCallbackEndpoint(ctx echo.Context, id EndpointID) error
+	// EnableCallbackEndpoint Have an endpoint sent callbacks again
+	// (POST /v1/callback-endpoints/{id}/enable)
+	EnableCallbackEndpoint(ctx echo.Context, id EndpointID) error
+	// RecoverCallbackEndpoint Redeliver what an endpoint missed
+	// (POST /v1/callback-endpoints/{id}/recover)
+	RecoverCallbackEndpoint(ctx echo.Context, id EndpointID) error
+	// GetCallbackEndpointStats Figures of an endpoint
+	// (GET /v1/callback-endpoints/{id}/stats)
+	GetCallbackEndpointStats(ctx echo.Context, id EndpointID, params GetCallbackEndpointStatsParams) error
+	// TestCallbackEndpoint Post a test event to an endpoint
+	// (POST /v1/callback-endpoints/{id}/test)
+	TestCallbackEndpoint(ctx echo.Context, id EndpointID) error
+	// VerifyCallbackEndpoint Ask an endpoint now whether it wants callbacks
+	// (POST /v1/callback-endpoints/{id}/verify)
+	VerifyCallbackEndpoint(ctx echo.Context, id EndpointID) error
+	// ListDeliveries List deliveries, newest first
+	// (GET /v1/deliveries)
+	ListDeliveries(ctx echo.Context, params ListDeliveriesParams) error
+	// GetDelivery Read a delivery and its attempts
+	// (GET /v1/deliveries/{id})
+	GetDelivery(ctx echo.Context, id DeliveryID) error
+	// RedeliverDelivery Send a delivery once more, now
+	// (POST /v1/deliveries/{id}/redeliver)
+	RedeliverDelivery(ctx echo.Context, id DeliveryID) error
+	// RedeliverDeliveries Send several deliveries once more, now
+	// (POST /v1/deliveries:bulk)
+	RedeliverDeliveries(ctx echo.Context) error
+	// ListEvents What happens to all your tickets
+	// (GET /v1/events)
+	ListEvents(ctx echo.Context, params ListEventsParams) error
 	// ExplainCall What would become of a call, and why
 	// (POST /v1/explain)
 	ExplainCall(ctx echo.Context) error
@@ -877,12 +1566,21 @@ type ServerInterface interface {
 	ResolveTicket(ctx echo.Context, id TicketID) error
 	// GetTicketResult Read the upstream's answer
 	// (GET /v1/tickets/{id}/result)
-	GetTicketResult(ctx echo.Context, id TicketID) error
+	GetTicketResult(ctx echo.Context, id TicketID, params GetTicketResultParams) error
 }
 
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// Jwks converts echo context to params.
+func (w *ServerInterfaceWrapper) Jwks(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.Jwks(ctx)
+	return err
 }
 
 // Healthz converts echo context to params.
@@ -909,6 +1607,369 @@ func (w *ServerInterfaceWrapper) Readyz(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.Readyz(ctx)
+	return err
+}
+
+// ListCallbackEndpoints converts echo context to params.
+func (w *ServerInterfaceWrapper) ListCallbackEndpoints(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListCallbackEndpointsParams
+	// ------------- Optional query parameter "caller" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "caller", ctx.QueryParams(), &params.Caller, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter caller: %s", err))
+	}
+
+	// ------------- Optional query parameter "disabled" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "disabled", ctx.QueryParams(), &params.Disabled, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter disabled: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_size" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", ctx.QueryParams(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_token: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListCallbackEndpoints(ctx, params)
+	return err
+}
+
+// GetCallbackEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) GetCallbackEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id EndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetCallbackEndpoint(ctx, id)
+	return err
+}
+
+// ListCallbackEndpointDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) ListCallbackEndpointDeliveries(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id EndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListCallbackEndpointDeliveriesParams
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_size" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", ctx.QueryParams(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_token: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListCallbackEndpointDeliveries(ctx, id, params)
+	return err
+}
+
+// DisableCallbackEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) DisableCallbackEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id EndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DisableCallbackEndpoint(ctx, id)
+	return err
+}
+
+// EnableCallbackEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) EnableCallbackEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id EndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.EnableCallbackEndpoint(ctx, id)
+	return err
+}
+
+// RecoverCallbackEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) RecoverCallbackEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id EndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RecoverCallbackEndpoint(ctx, id)
+	return err
+}
+
+// GetCallbackEndpointStats converts echo context to params.
+func (w *ServerInterfaceWrapper) GetCallbackEndpointStats(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id EndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetCallbackEndpointStatsParams
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetCallbackEndpointStats(ctx, id, params)
+	return err
+}
+
+// TestCallbackEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) TestCallbackEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id EndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TestCallbackEndpoint(ctx, id)
+	return err
+}
+
+// VerifyCallbackEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) VerifyCallbackEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id EndpointID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.VerifyCallbackEndpoint(ctx, id)
+	return err
+}
+
+// ListDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) ListDeliveries(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDeliveriesParams
+	// ------------- Optional query parameter "caller" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "caller", ctx.QueryParams(), &params.Caller, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter caller: %s", err))
+	}
+
+	// ------------- Optional query parameter "ticket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ticket", ctx.QueryParams(), &params.Ticket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter ticket: %s", err))
+	}
+
+	// ------------- Optional query parameter "endpoint" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "endpoint", ctx.QueryParams(), &params.Endpoint, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter endpoint: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "since" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "since", ctx.QueryParams(), &params.Since, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter since: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_size" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", ctx.QueryParams(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_token: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListDeliveries(ctx, params)
+	return err
+}
+
+// GetDelivery converts echo context to params.
+func (w *ServerInterfaceWrapper) GetDelivery(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id DeliveryID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetDelivery(ctx, id)
+	return err
+}
+
+// RedeliverDelivery converts echo context to params.
+func (w *ServerInterfaceWrapper) RedeliverDelivery(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id DeliveryID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RedeliverDelivery(ctx, id)
+	return err
+}
+
+// RedeliverDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) RedeliverDeliveries(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RedeliverDeliveries(ctx)
+	return err
+}
+
+// ListEvents converts echo context to params.
+func (w *ServerInterfaceWrapper) ListEvents(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListEventsParams
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", ctx.QueryParams(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter after: %s", err))
+	}
+
+	// ------------- Optional query parameter "page_size" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_size", ctx.QueryParams(), &params.PageSize, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID LastEventID
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Last-Event-ID, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Last-Event-ID: %s", err))
+		}
+
+		params.LastEventID = LastEventID
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListEvents(ctx, params)
 	return err
 }
 
@@ -974,6 +2035,45 @@ func (w *ServerInterfaceWrapper) ListTickets(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "page_token", ctx.QueryParams(), &params.PageToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_token: %s", err))
+	}
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", ctx.QueryParams(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter wait: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Prefer, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Prefer: %s", err))
+		}
+
+		params.Prefer = Prefer
+	}
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-None-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-None-Match: %s", err))
+		}
+
+		params.IfNoneMatch = IfNoneMatch
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -1179,6 +2279,23 @@ func (w *ServerInterfaceWrapper) ListTicketEvents(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page_size: %s", err))
 	}
 
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID LastEventID
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Last-Event-ID, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Last-Event-ID: %s", err))
+		}
+
+		params.LastEventID = LastEventID
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListTicketEvents(ctx, id, params)
 	return err
@@ -1227,8 +2344,34 @@ func (w *ServerInterfaceWrapper) GetTicketResult(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetTicketResultParams
+	// ------------- Optional query parameter "raw" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "raw", ctx.QueryParams(), &params.Raw, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter raw: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-None-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-None-Match: %s", err))
+		}
+
+		params.IfNoneMatch = IfNoneMatch
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.GetTicketResult(ctx, id)
+	err = w.Handler.GetTicketResult(ctx, id, params)
 	return err
 }
 
@@ -1279,9 +2422,24 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 		Handler: si,
 	}
 
+	router.GET(options.BaseURL+"/.well-known/jwks.json", wrapper.Jwks, options.OperationMiddlewares["jwks"]...)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz, options.OperationMiddlewares["healthz"]...)
 	router.GET(options.BaseURL+"/openapi.yaml", wrapper.Openapi, options.OperationMiddlewares["openapi"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.Readyz, options.OperationMiddlewares["readyz"]...)
+	router.GET(options.BaseURL+"/v1/callback-endpoints", wrapper.ListCallbackEndpoints, options.OperationMiddlewares["listCallbackEndpoints"]...)
+	router.GET(options.BaseURL+"/v1/callback-endpoints/:id", wrapper.GetCallbackEndpoint, options.OperationMiddlewares["getCallbackEndpoint"]...)
+	router.GET(options.BaseURL+"/v1/callback-endpoints/:id/deliveries", wrapper.ListCallbackEndpointDeliveries, options.OperationMiddlewares["listCallbackEndpointDeliveries"]...)
+	router.POST(options.BaseURL+"/v1/callback-endpoints/:id/disable", wrapper.DisableCallbackEndpoint, options.OperationMiddlewares["disableCallbackEndpoint"]...)
+	router.POST(options.BaseURL+"/v1/callback-endpoints/:id/enable", wrapper.EnableCallbackEndpoint, options.OperationMiddlewares["enableCallbackEndpoint"]...)
+	router.POST(options.BaseURL+"/v1/callback-endpoints/:id/recover", wrapper.RecoverCallbackEndpoint, options.OperationMiddlewares["recoverCallbackEndpoint"]...)
+	router.GET(options.BaseURL+"/v1/callback-endpoints/:id/stats", wrapper.GetCallbackEndpointStats, options.OperationMiddlewares["getCallbackEndpointStats"]...)
+	router.POST(options.BaseURL+"/v1/callback-endpoints/:id/test", wrapper.TestCallbackEndpoint, options.OperationMiddlewares["testCallbackEndpoint"]...)
+	router.POST(options.BaseURL+"/v1/callback-endpoints/:id/verify", wrapper.VerifyCallbackEndpoint, options.OperationMiddlewares["verifyCallbackEndpoint"]...)
+	router.GET(options.BaseURL+"/v1/deliveries", wrapper.ListDeliveries, options.OperationMiddlewares["listDeliveries"]...)
+	router.GET(options.BaseURL+"/v1/deliveries/:id", wrapper.GetDelivery, options.OperationMiddlewares["getDelivery"]...)
+	router.POST(options.BaseURL+"/v1/deliveries/:id/redeliver", wrapper.RedeliverDelivery, options.OperationMiddlewares["redeliverDelivery"]...)
+	router.POST(options.BaseURL+"/v1/deliveries\\:bulk", wrapper.RedeliverDeliveries, options.OperationMiddlewares["redeliverDeliveries"]...)
+	router.GET(options.BaseURL+"/v1/events", wrapper.ListEvents, options.OperationMiddlewares["listEvents"]...)
 	router.POST(options.BaseURL+"/v1/explain", wrapper.ExplainCall, options.OperationMiddlewares["explainCall"]...)
 	router.GET(options.BaseURL+"/v1/tickets", wrapper.ListTickets, options.OperationMiddlewares["listTickets"]...)
 	router.POST(options.BaseURL+"/v1/tickets", wrapper.SubmitTicket, options.OperationMiddlewares["submitTicket"]...)
@@ -1294,6 +2452,35 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/v1/tickets/:id/resolve", wrapper.ResolveTicket, options.OperationMiddlewares["resolveTicket"]...)
 	router.GET(options.BaseURL+"/v1/tickets/:id/result", wrapper.GetTicketResult, options.OperationMiddlewares["getTicketResult"]...)
 
+}
+
+type JwksRequestObject struct {
+}
+
+type JwksResponseObject interface {
+	VisitJwksResponse(w http.ResponseWriter) error
+}
+
+type Jwks200ResponseHeaders struct {
+	CacheControl string
+}
+
+type Jwks200JSONResponse struct {
+	Body    KeySet
+	Headers Jwks200ResponseHeaders
+}
+
+func (response Jwks200JSONResponse) VisitJwksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type HealthzRequestObject struct {
@@ -1365,6 +2552,481 @@ func (response Readyz200JSONResponse) VisitReadyzResponse(w http.ResponseWriter)
 	return err
 }
 
+type ListCallbackEndpointsRequestObject struct {
+	Params ListCallbackEndpointsParams
+}
+
+type ListCallbackEndpointsResponseObject interface {
+	VisitListCallbackEndpointsResponse(w http.ResponseWriter) error
+}
+
+type ListCallbackEndpoints200ResponseHeaders struct {
+	CacheControl string
+}
+
+type ListCallbackEndpoints200JSONResponse struct {
+	Body    CallbackEndpointList
+	Headers ListCallbackEndpoints200ResponseHeaders
+}
+
+func (response ListCallbackEndpoints200JSONResponse) VisitListCallbackEndpointsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCallbackEndpointRequestObject struct {
+	ID EndpointID `json:"id"`
+}
+
+type GetCallbackEndpointResponseObject interface {
+	VisitGetCallbackEndpointResponse(w http.ResponseWriter) error
+}
+
+type GetCallbackEndpoint200ResponseHeaders struct {
+	CacheControl string
+}
+
+type GetCallbackEndpoint200JSONResponse struct {
+	Body    CallbackEndpoint
+	Headers GetCallbackEndpoint200ResponseHeaders
+}
+
+func (response GetCallbackEndpoint200JSONResponse) VisitGetCallbackEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCallbackEndpointDeliveriesRequestObject struct {
+	ID     EndpointID `json:"id"`
+	Params ListCallbackEndpointDeliveriesParams
+}
+
+type ListCallbackEndpointDeliveriesResponseObject interface {
+	VisitListCallbackEndpointDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type ListCallbackEndpointDeliveries200ResponseHeaders struct {
+	CacheControl string
+}
+
+type ListCallbackEndpointDeliveries200JSONResponse struct {
+	Body    DeliveryList
+	Headers ListCallbackEndpointDeliveries200ResponseHeaders
+}
+
+func (response ListCallbackEndpointDeliveries200JSONResponse) VisitListCallbackEndpointDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DisableCallbackEndpointRequestObject struct {
+	ID   EndpointID `json:"id"`
+	Body *DisableCallbackEndpointJSONRequestBody
+}
+
+type DisableCallbackEndpointResponseObject interface {
+	VisitDisableCallbackEndpointResponse(w http.ResponseWriter) error
+}
+
+type DisableCallbackEndpoint200ResponseHeaders struct {
+	CacheControl string
+}
+
+type DisableCallbackEndpoint200JSONResponse struct {
+	Body    CallbackEndpoint
+	Headers DisableCallbackEndpoint200ResponseHeaders
+}
+
+func (response DisableCallbackEndpoint200JSONResponse) VisitDisableCallbackEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EnableCallbackEndpointRequestObject struct {
+	ID EndpointID `json:"id"`
+}
+
+type EnableCallbackEndpointResponseObject interface {
+	VisitEnableCallbackEndpointResponse(w http.ResponseWriter) error
+}
+
+type EnableCallbackEndpoint200ResponseHeaders struct {
+	CacheControl string
+}
+
+type EnableCallbackEndpoint200JSONResponse struct {
+	Body    CallbackEndpoint
+	Headers EnableCallbackEndpoint200ResponseHeaders
+}
+
+func (response EnableCallbackEndpoint200JSONResponse) VisitEnableCallbackEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RecoverCallbackEndpointRequestObject struct {
+	ID   EndpointID `json:"id"`
+	Body *RecoverCallbackEndpointJSONRequestBody
+}
+
+type RecoverCallbackEndpointResponseObject interface {
+	VisitRecoverCallbackEndpointResponse(w http.ResponseWriter) error
+}
+
+type RecoverCallbackEndpoint202ResponseHeaders struct {
+	CacheControl string
+}
+
+type RecoverCallbackEndpoint202JSONResponse struct {
+	Body    Recovered
+	Headers RecoverCallbackEndpoint202ResponseHeaders
+}
+
+func (response RecoverCallbackEndpoint202JSONResponse) VisitRecoverCallbackEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCallbackEndpointStatsRequestObject struct {
+	ID     EndpointID `json:"id"`
+	Params GetCallbackEndpointStatsParams
+}
+
+type GetCallbackEndpointStatsResponseObject interface {
+	VisitGetCallbackEndpointStatsResponse(w http.ResponseWriter) error
+}
+
+type GetCallbackEndpointStats200ResponseHeaders struct {
+	CacheControl string
+}
+
+type GetCallbackEndpointStats200JSONResponse struct {
+	Body    EndpointStats
+	Headers GetCallbackEndpointStats200ResponseHeaders
+}
+
+func (response GetCallbackEndpointStats200JSONResponse) VisitGetCallbackEndpointStatsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestCallbackEndpointRequestObject struct {
+	ID   EndpointID `json:"id"`
+	Body *TestCallbackEndpointJSONRequestBody
+}
+
+type TestCallbackEndpointResponseObject interface {
+	VisitTestCallbackEndpointResponse(w http.ResponseWriter) error
+}
+
+type TestCallbackEndpoint200ResponseHeaders struct {
+	CacheControl string
+}
+
+type TestCallbackEndpoint200JSONResponse struct {
+	Body    EndpointTest
+	Headers TestCallbackEndpoint200ResponseHeaders
+}
+
+func (response TestCallbackEndpoint200JSONResponse) VisitTestCallbackEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type VerifyCallbackEndpointRequestObject struct {
+	ID EndpointID `json:"id"`
+}
+
+type VerifyCallbackEndpointResponseObject interface {
+	VisitVerifyCallbackEndpointResponse(w http.ResponseWriter) error
+}
+
+type VerifyCallbackEndpoint200ResponseHeaders struct {
+	CacheControl string
+}
+
+type VerifyCallbackEndpoint200JSONResponse struct {
+	Body    CallbackEndpoint
+	Headers VerifyCallbackEndpoint200ResponseHeaders
+}
+
+func (response VerifyCallbackEndpoint200JSONResponse) VisitVerifyCallbackEndpointResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeliveriesRequestObject struct {
+	Params ListDeliveriesParams
+}
+
+type ListDeliveriesResponseObject interface {
+	VisitListDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type ListDeliveries200ResponseHeaders struct {
+	CacheControl string
+}
+
+type ListDeliveries200JSONResponse struct {
+	Body    DeliveryList
+	Headers ListDeliveries200ResponseHeaders
+}
+
+func (response ListDeliveries200JSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDeliveryRequestObject struct {
+	ID DeliveryID `json:"id"`
+}
+
+type GetDeliveryResponseObject interface {
+	VisitGetDeliveryResponse(w http.ResponseWriter) error
+}
+
+type GetDelivery200ResponseHeaders struct {
+	CacheControl string
+}
+
+type GetDelivery200JSONResponse struct {
+	Body    DeliveryDetails
+	Headers GetDelivery200ResponseHeaders
+}
+
+func (response GetDelivery200JSONResponse) VisitGetDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RedeliverDeliveryRequestObject struct {
+	ID DeliveryID `json:"id"`
+}
+
+type RedeliverDeliveryResponseObject interface {
+	VisitRedeliverDeliveryResponse(w http.ResponseWriter) error
+}
+
+type RedeliverDelivery202ResponseHeaders struct {
+	CacheControl string
+	Location     string
+}
+
+type RedeliverDelivery202JSONResponse struct {
+	Body    Delivery
+	Headers RedeliverDelivery202ResponseHeaders
+}
+
+func (response RedeliverDelivery202JSONResponse) VisitRedeliverDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RedeliverDeliveriesRequestObject struct {
+	Body *RedeliverDeliveriesJSONRequestBody
+}
+
+type RedeliverDeliveriesResponseObject interface {
+	VisitRedeliverDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type RedeliverDeliveries202ResponseHeaders struct {
+	CacheControl string
+}
+
+type RedeliverDeliveries202JSONResponse struct {
+	Body    Redelivered
+	Headers RedeliverDeliveries202ResponseHeaders
+}
+
+func (response RedeliverDeliveries202JSONResponse) VisitRedeliverDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventsRequestObject struct {
+	Params ListEventsParams
+}
+
+type ListEventsResponseObject interface {
+	VisitListEventsResponse(w http.ResponseWriter) error
+}
+
+type ListEvents200ResponseHeaders struct {
+	CacheControl string
+	Vary         string
+}
+
+type ListEvents200JSONResponse struct {
+	Body    EventPage
+	Headers ListEvents200ResponseHeaders
+}
+
+func (response ListEvents200JSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("Vary", fmt.Sprint(response.Headers.Vary))
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEvents200TextEventStreamResponse struct {
+	Body          io.Reader
+	Headers       ListEvents200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ListEvents200TextEventStreamResponse) VisitListEventsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("Vary", fmt.Sprint(response.Headers.Vary))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
 type ExplainCallRequestObject struct {
 	Body *ExplainCallJSONRequestBody
 }
@@ -1404,7 +3066,12 @@ type ListTicketsResponseObject interface {
 }
 
 type ListTickets200ResponseHeaders struct {
-	CacheControl string
+	CacheControl      string
+	ETag              string
+	PreferenceApplied string
+	RateLimit         string
+	RateLimitPolicy   string
+	Vary              string
 }
 
 type ListTickets200JSONResponse struct {
@@ -1420,9 +3087,34 @@ func (response ListTickets200JSONResponse) VisitListTicketsResponse(w http.Respo
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Preference-Applied", fmt.Sprint(response.Headers.PreferenceApplied))
+	w.Header().Set("RateLimit", fmt.Sprint(response.Headers.RateLimit))
+	w.Header().Set("RateLimit-Policy", fmt.Sprint(response.Headers.RateLimitPolicy))
+	w.Header().Set("Vary", fmt.Sprint(response.Headers.Vary))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
+}
+
+type ListTickets304ResponseHeaders struct {
+	CacheControl      string
+	ETag              string
+	PreferenceApplied string
+	Vary              string
+}
+
+type ListTickets304Response struct {
+	Headers ListTickets304ResponseHeaders
+}
+
+func (response ListTickets304Response) VisitListTicketsResponse(w http.ResponseWriter) error {
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.Header().Set("Preference-Applied", fmt.Sprint(response.Headers.PreferenceApplied))
+	w.Header().Set("Vary", fmt.Sprint(response.Headers.Vary))
+	w.WriteHeader(304)
+	return nil
 }
 
 type SubmitTicketRequestObject struct {
@@ -1441,6 +3133,8 @@ type SubmitTicket202ResponseHeaders struct {
 	Location           string
 	OperationLocation  string
 	PreferenceApplied  string
+	RateLimit          string
+	RateLimitPolicy    string
 	RetryAfter         int
 	Vary               string
 }
@@ -1463,6 +3157,8 @@ func (response SubmitTicket202JSONResponse) VisitSubmitTicketResponse(w http.Res
 	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
 	w.Header().Set("Operation-Location", fmt.Sprint(response.Headers.OperationLocation))
 	w.Header().Set("Preference-Applied", fmt.Sprint(response.Headers.PreferenceApplied))
+	w.Header().Set("RateLimit", fmt.Sprint(response.Headers.RateLimit))
+	w.Header().Set("RateLimit-Policy", fmt.Sprint(response.Headers.RateLimitPolicy))
 	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
 	w.Header().Set("Vary", fmt.Sprint(response.Headers.Vary))
 	w.WriteHeader(202)
@@ -1483,6 +3179,8 @@ type GetTicket200ResponseHeaders struct {
 	CacheControl      string
 	ETag              string
 	PreferenceApplied string
+	RateLimit         string
+	RateLimitPolicy   string
 	RetryAfter        int
 	Vary              string
 }
@@ -1502,6 +3200,8 @@ func (response GetTicket200JSONResponse) VisitGetTicketResponse(w http.ResponseW
 	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.Header().Set("Preference-Applied", fmt.Sprint(response.Headers.PreferenceApplied))
+	w.Header().Set("RateLimit", fmt.Sprint(response.Headers.RateLimit))
+	w.Header().Set("RateLimit-Policy", fmt.Sprint(response.Headers.RateLimitPolicy))
 	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
 	w.Header().Set("Vary", fmt.Sprint(response.Headers.Vary))
 	w.WriteHeader(200)
@@ -1674,6 +3374,7 @@ type ListTicketEventsResponseObject interface {
 
 type ListTicketEvents200ResponseHeaders struct {
 	CacheControl string
+	Vary         string
 }
 
 type ListTicketEvents200JSONResponse struct {
@@ -1689,9 +3390,70 @@ func (response ListTicketEvents200JSONResponse) VisitListTicketEventsResponse(w 
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("Vary", fmt.Sprint(response.Headers.Vary))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
+}
+
+type ListTicketEvents200TextEventStreamResponse struct {
+	Body          io.Reader
+	Headers       ListTicketEvents200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ListTicketEvents200TextEventStreamResponse) VisitListTicketEventsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("Vary", fmt.Sprint(response.Headers.Vary))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListTicketEvents204ResponseHeaders struct {
+	Vary string
+}
+
+type ListTicketEvents204Response struct {
+	Headers ListTicketEvents204ResponseHeaders
+}
+
+func (response ListTicketEvents204Response) VisitListTicketEventsResponse(w http.ResponseWriter) error {
+	w.Header().Set("Vary", fmt.Sprint(response.Headers.Vary))
+	w.WriteHeader(204)
+	return nil
 }
 
 type AskTicketRequestObject struct {
@@ -1765,7 +3527,8 @@ func (response ResolveTicket200JSONResponse) VisitResolveTicketResponse(w http.R
 }
 
 type GetTicketResultRequestObject struct {
-	ID TicketID `json:"id"`
+	ID     TicketID `json:"id"`
+	Params GetTicketResultParams
 }
 
 type GetTicketResultResponseObject interface {
@@ -1773,9 +3536,11 @@ type GetTicketResultResponseObject interface {
 }
 
 type GetTicketResult200ResponseHeaders struct {
-	AsyncResult  int
-	CacheControl string
-	ETag         string
+	AsyncResult          int
+	CacheControl         string
+	ContentDigest        string
+	CountersignTruncated string
+	ETag                 string
 }
 
 type GetTicketResult200JSONResponse struct {
@@ -1792,6 +3557,8 @@ func (response GetTicketResult200JSONResponse) VisitGetTicketResultResponse(w ht
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("AsyncResult", fmt.Sprint(response.Headers.AsyncResult))
 	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("Content-Digest", fmt.Sprint(response.Headers.ContentDigest))
+	w.Header().Set("Countersign-Truncated", fmt.Sprint(response.Headers.CountersignTruncated))
 	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -1826,8 +3593,27 @@ func (response GetTicketResult202JSONResponse) VisitGetTicketResultResponse(w ht
 	return err
 }
 
+type GetTicketResult304ResponseHeaders struct {
+	CacheControl string
+	ETag         string
+}
+
+type GetTicketResult304Response struct {
+	Headers GetTicketResult304ResponseHeaders
+}
+
+func (response GetTicketResult304Response) VisitGetTicketResultResponse(w http.ResponseWriter) error {
+	w.Header().Set("Cache-Control", fmt.Sprint(response.Headers.CacheControl))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(304)
+	return nil
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// Jwks The public keys that callbacks are signed with
+	// (GET /.well-known/jwks.json)
+	Jwks(ctx context.Context, request JwksRequestObject) (JwksResponseObject, error)
 	// Healthz Is the process alive?
 	// (GET /healthz)
 	Healthz(ctx context.Context, request HealthzRequestObject) (HealthzResponseObject, error)
@@ -1837,6 +3623,48 @@ type StrictServerInterface interface {
 	// Readyz Can it serve requests?
 	// (GET /readyz)
 	Readyz(ctx context.Context, request ReadyzRequestObject) (ReadyzResponseObject, error)
+	// ListCallbackEndpoints List callback endpoints
+	// (GET /v1/callback-endpoints)
+	ListCallbackEndpoints(ctx context.Context, request ListCallbackEndpointsRequestObject) (ListCallbackEndpointsResponseObject, error)
+	// GetCallbackEndpoint Read a callback endpoint
+	// (GET /v1/callback-endpoints/{id})
+	GetCallbackEndpoint(ctx context.Context, request GetCallbackEndpointRequestObject) (GetCallbackEndpointResponseObject, error)
+	// ListCallbackEndpointDeliveries List the deliveries of an endpoint
+	// (GET /v1/callback-endpoints/{id}/deliveries)
+	ListCallbackEndpointDeliveries(ctx context.Context, request ListCallbackEndpointDeliveriesRequestObject) (ListCallbackEndpointDeliveriesResponseObject, error)
+	// DisableCallbackEndpoint Have nothing more sent to an endpoint
+	// (POST /v1/callback-endpoints/{id}/disable)
+	DisableCallbackEndpoint(ctx context.Context, request DisableCallbackEndpointRequestObject) (DisableCallbackEndpointResponseObject, error)
+	// EnableCallbackEndpoint Have an endpoint sent callbacks again
+	// (POST /v1/callback-endpoints/{id}/enable)
+	EnableCallbackEndpoint(ctx context.Context, request EnableCallbackEndpointRequestObject) (EnableCallbackEndpointResponseObject, error)
+	// RecoverCallbackEndpoint Redeliver what an endpoint missed
+	// (POST /v1/callback-endpoints/{id}/recover)
+	RecoverCallbackEndpoint(ctx context.Context, request RecoverCallbackEndpointRequestObject) (RecoverCallbackEndpointResponseObject, error)
+	// GetCallbackEndpointStats Figures of an endpoint
+	// (GET /v1/callback-endpoints/{id}/stats)
+	GetCallbackEndpointStats(ctx context.Context, request GetCallbackEndpointStatsRequestObject) (GetCallbackEndpointStatsResponseObject, error)
+	// TestCallbackEndpoint Post a test event to an endpoint
+	// (POST /v1/callback-endpoints/{id}/test)
+	TestCallbackEndpoint(ctx context.Context, request TestCallbackEndpointRequestObject) (TestCallbackEndpointResponseObject, error)
+	// VerifyCallbackEndpoint Ask an endpoint now whether it wants callbacks
+	// (POST /v1/callback-endpoints/{id}/verify)
+	VerifyCallbackEndpoint(ctx context.Context, request VerifyCallbackEndpointRequestObject) (VerifyCallbackEndpointResponseObject, error)
+	// ListDeliveries List deliveries, newest first
+	// (GET /v1/deliveries)
+	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
+	// GetDelivery Read a delivery and its attempts
+	// (GET /v1/deliveries/{id})
+	GetDelivery(ctx context.Context, request GetDeliveryRequestObject) (GetDeliveryResponseObject, error)
+	// RedeliverDelivery Send a delivery once more, now
+	// (POST /v1/deliveries/{id}/redeliver)
+	RedeliverDelivery(ctx context.Context, request RedeliverDeliveryRequestObject) (RedeliverDeliveryResponseObject, error)
+	// RedeliverDeliveries Send several deliveries once more, now
+	// (POST /v1/deliveries:bulk)
+	RedeliverDeliveries(ctx context.Context, request RedeliverDeliveriesRequestObject) (RedeliverDeliveriesResponseObject, error)
+	// ListEvents What happens to all your tickets
+	// (GET /v1/events)
+	ListEvents(ctx context.Context, request ListEventsRequestObject) (ListEventsResponseObject, error)
 	// ExplainCall What would become of a call, and why
 	// (POST /v1/explain)
 	ExplainCall(ctx context.Context, request ExplainCallRequestObject) (ExplainCallResponseObject, error)
@@ -1882,6 +3710,29 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// Jwks operation middleware
+func (sh *strictHandler) Jwks(ctx echo.Context) error {
+	var request JwksRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Jwks(ctx.Request().Context(), request.(JwksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Jwks")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(JwksResponseObject); ok {
+		return validResponse.VisitJwksResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // Healthz operation middleware
@@ -1947,6 +3798,423 @@ func (sh *strictHandler) Readyz(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(ReadyzResponseObject); ok {
 		return validResponse.VisitReadyzResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListCallbackEndpoints operation middleware
+func (sh *strictHandler) ListCallbackEndpoints(ctx echo.Context, params ListCallbackEndpointsParams) error {
+	var request ListCallbackEndpointsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListCallbackEndpoints(ctx.Request().Context(), request.(ListCallbackEndpointsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListCallbackEndpoints")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListCallbackEndpointsResponseObject); ok {
+		return validResponse.VisitListCallbackEndpointsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetCallbackEndpoint operation middleware
+func (sh *strictHandler) GetCallbackEndpoint(ctx echo.Context, id EndpointID) error {
+	var request GetCallbackEndpointRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetCallbackEndpoint(ctx.Request().Context(), request.(GetCallbackEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetCallbackEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetCallbackEndpointResponseObject); ok {
+		return validResponse.VisitGetCallbackEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListCallbackEndpointDeliveries operation middleware
+func (sh *strictHandler) ListCallbackEndpointDeliveries(ctx echo.Context, id EndpointID, params ListCallbackEndpointDeliveriesParams) error {
+	var request ListCallbackEndpointDeliveriesRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListCallbackEndpointDeliveries(ctx.Request().Context(), request.(ListCallbackEndpointDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListCallbackEndpointDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListCallbackEndpointDeliveriesResponseObject); ok {
+		return validResponse.VisitListCallbackEndpointDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DisableCallbackEndpoint operation middleware
+func (sh *strictHandler) DisableCallbackEndpoint(ctx echo.Context, id EndpointID) error {
+	var request DisableCallbackEndpointRequestObject
+
+	request.ID = id
+
+	var body DisableCallbackEndpointJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DisableCallbackEndpoint(ctx.Request().Context(), request.(DisableCallbackEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DisableCallbackEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DisableCallbackEndpointResponseObject); ok {
+		return validResponse.VisitDisableCallbackEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// EnableCallbackEndpoint operation middleware
+func (sh *strictHandler) EnableCallbackEndpoint(ctx echo.Context, id EndpointID) error {
+	var request EnableCallbackEndpointRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.EnableCallbackEndpoint(ctx.Request().Context(), request.(EnableCallbackEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EnableCallbackEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(EnableCallbackEndpointResponseObject); ok {
+		return validResponse.VisitEnableCallbackEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RecoverCallbackEndpoint operation middleware
+func (sh *strictHandler) RecoverCallbackEndpoint(ctx echo.Context, id EndpointID) error {
+	var request RecoverCallbackEndpointRequestObject
+
+	request.ID = id
+
+	var body RecoverCallbackEndpointJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RecoverCallbackEndpoint(ctx.Request().Context(), request.(RecoverCallbackEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RecoverCallbackEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RecoverCallbackEndpointResponseObject); ok {
+		return validResponse.VisitRecoverCallbackEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetCallbackEndpointStats operation middleware
+func (sh *strictHandler) GetCallbackEndpointStats(ctx echo.Context, id EndpointID, params GetCallbackEndpointStatsParams) error {
+	var request GetCallbackEndpointStatsRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetCallbackEndpointStats(ctx.Request().Context(), request.(GetCallbackEndpointStatsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetCallbackEndpointStats")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetCallbackEndpointStatsResponseObject); ok {
+		return validResponse.VisitGetCallbackEndpointStatsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TestCallbackEndpoint operation middleware
+func (sh *strictHandler) TestCallbackEndpoint(ctx echo.Context, id EndpointID) error {
+	var request TestCallbackEndpointRequestObject
+
+	request.ID = id
+
+	var body TestCallbackEndpointJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TestCallbackEndpoint(ctx.Request().Context(), request.(TestCallbackEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TestCallbackEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TestCallbackEndpointResponseObject); ok {
+		return validResponse.VisitTestCallbackEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// VerifyCallbackEndpoint operation middleware
+func (sh *strictHandler) VerifyCallbackEndpoint(ctx echo.Context, id EndpointID) error {
+	var request VerifyCallbackEndpointRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.VerifyCallbackEndpoint(ctx.Request().Context(), request.(VerifyCallbackEndpointRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "VerifyCallbackEndpoint")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(VerifyCallbackEndpointResponseObject); ok {
+		return validResponse.VisitVerifyCallbackEndpointResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListDeliveries operation middleware
+func (sh *strictHandler) ListDeliveries(ctx echo.Context, params ListDeliveriesParams) error {
+	var request ListDeliveriesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDeliveries(ctx.Request().Context(), request.(ListDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListDeliveriesResponseObject); ok {
+		return validResponse.VisitListDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetDelivery operation middleware
+func (sh *strictHandler) GetDelivery(ctx echo.Context, id DeliveryID) error {
+	var request GetDeliveryRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDelivery(ctx.Request().Context(), request.(GetDeliveryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDelivery")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetDeliveryResponseObject); ok {
+		return validResponse.VisitGetDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RedeliverDelivery operation middleware
+func (sh *strictHandler) RedeliverDelivery(ctx echo.Context, id DeliveryID) error {
+	var request RedeliverDeliveryRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RedeliverDelivery(ctx.Request().Context(), request.(RedeliverDeliveryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RedeliverDelivery")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RedeliverDeliveryResponseObject); ok {
+		return validResponse.VisitRedeliverDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RedeliverDeliveries operation middleware
+func (sh *strictHandler) RedeliverDeliveries(ctx echo.Context) error {
+	var request RedeliverDeliveriesRequestObject
+
+	var body RedeliverDeliveriesJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RedeliverDeliveries(ctx.Request().Context(), request.(RedeliverDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RedeliverDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RedeliverDeliveriesResponseObject); ok {
+		return validResponse.VisitRedeliverDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListEvents operation middleware
+func (sh *strictHandler) ListEvents(ctx echo.Context, params ListEventsParams) error {
+	var request ListEventsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEvents(ctx.Request().Context(), request.(ListEventsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEvents")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListEventsResponseObject); ok {
+		return validResponse.VisitListEventsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -2320,10 +4588,11 @@ func (sh *strictHandler) ResolveTicket(ctx echo.Context, id TicketID) error {
 }
 
 // GetTicketResult operation middleware
-func (sh *strictHandler) GetTicketResult(ctx echo.Context, id TicketID) error {
+func (sh *strictHandler) GetTicketResult(ctx echo.Context, id TicketID, params GetTicketResultParams) error {
 	var request GetTicketResultRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetTicketResult(ctx.Request().Context(), request.(GetTicketResultRequestObject))

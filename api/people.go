@@ -11,22 +11,6 @@ import (
 	"countersign/db"
 )
 
-// operator reports whether a person who may resolve what is in doubt asks.
-func (x *exchange) operator() bool {
-	return x.person.Name != "" && x.config.Operator(x.person.Name)
-}
-
-// sees reports whether the person who asks may see a ticket: its plan names them, they have
-// decided on it, they are of its requester's own people, or they are an operator. A caller
-// sees nothing here: its tickets are found by its name.
-func (x *exchange) sees(t approvals.Ticket) bool {
-	name := x.person.Name
-	if name == "" {
-		return false
-	}
-	return x.operator() || x.requester(t) || x.enrolled(t) || x.decided(t)
-}
-
 // requester reports whether the person who asks counts as the requester of a call: frozen
 // at submit, an owner of the caller today, or the one it acts for.
 func (x *exchange) requester(t approvals.Ticket) bool {

@@ -359,7 +359,7 @@ func TestQuestionsAreAskedAndAnswered(t *testing.T) {
 		}
 	}
 	require.Equal(t, []approvals.Actor{
-		{Kind: approvals.ActorCaller, Name: "payroll", Via: "api"}, {Kind: approvals.ActorPerson, Name: "olaf", Via: "api", Ref: "key"},
+		{Kind: approvals.ActorCaller, Name: "payroll", Via: "api", Ref: "key main"}, {Kind: approvals.ActorPerson, Name: "olaf", Via: "api", Ref: "key"},
 	}, answered, "who answered")
 	for body, code := range map[string]string{
 		`{"question":""}`: "validation_failed", `{"question":"` + strings.Repeat("x", 1501) + `"}`: "validation_failed",
@@ -626,10 +626,7 @@ func TestQuestionsAndStallsReachTheCallback(t *testing.T) {
 		return tk.Reassess(gone, now)
 	})
 	b.post(t, "eva", id, "decisions", b.verdict(t, id, "break_glass", "the site is down"))
-	rows, err := b.pool.Query(t.Context(), `SELECT payload FROM deliveries ORDER BY seq`)
-	require.NoError(t, err, "read the callbacks")
-	payloads, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
-	require.NoError(t, err, "read the callbacks")
+	payloads := b.payloads(t)
 	var types []any
 	for _, raw := range payloads {
 		requireSchema(t, spec, "CallbackEvent", raw)
@@ -638,4 +635,19 @@ func TestQuestionsAndStallsReachTheCallback(t *testing.T) {
 	require.Equal(t, []any{"ticket.question_asked", "ticket.answered", "ticket.stalled", "ticket.glass_broken"}, types, "callbacks")
 	require.Equal(t, "which contract?", reply{raw: payloads[0]}.field(t, "data", "question", "text"), "the question")
 	require.Equal(t, "4711", reply{raw: payloads[1]}.field(t, "data", "question", "answer"), "the answer")
+}
+
+// payloads are those of all callbacks there are, as they would be sent.
+func (b *bundle) payloads(t *testing.T) (out [][]byte) {
+	t.Helper()
+	rows, err := b.pool.Query(t.Context(), `SELECT message_id FROM deliveries ORDER BY created_at, seq`)
+	require.NoError(t, err, "list the callbacks")
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err, "list the callbacks")
+	for _, id := range ids {
+		d, err := b.store.DeliveryByID(t.Context(), id)
+		require.NoError(t, err, "read callback %s", id)
+		out = append(out, d.Payload)
+	}
+	return out
 }

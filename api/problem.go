@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -13,6 +14,9 @@ const maxEcho = 256
 // handleError is echo's error handler: whatever went wrong leaves as a problem document.
 func (s *Server) handleError(err error, c echo.Context) {
 	f := failureOf(err)
+	if f.code == codeBodyTooLarge {
+		f.detail = fmt.Sprintf("the request body is over the limit of %d bytes", s.maxBody)
+	}
 	x := exchangeOf(c.Request().Context())
 	x.code, x.cause = f.code, f.cause
 	if c.Response().Committed {
@@ -23,15 +27,20 @@ func (s *Server) handleError(err error, c echo.Context) {
 
 func writeProblem(c echo.Context, f *failure) error {
 	kind := problemKinds[f.code]
+	instance := f.instance
+	if instance == "" {
+		instance = cut(c.Request().URL.EscapedPath(), maxEcho)
+	}
 	body, err := json.Marshal(Problem{
 		Type: kind.uri(f.code), Title: kind.title, Status: kind.status, Code: f.code, Detail: f.detail,
-		Instance: cut(c.Request().URL.EscapedPath(), maxEcho), RequestID: requestID(c),
+		Instance: instance, RequestID: requestID(c),
 		Errors: f.errors, Allowed: f.allowed, State: f.state, ViolatedPolicies: f.violated,
 	})
 	if err != nil {
 		return err
 	}
 	header := c.Response().Header()
+	header.Set("Cache-Control", "no-store") // some may be kept unless that is said (RFC 9110 section 15.1)
 	for name, values := range f.header {
 		header[name] = values
 	}
@@ -44,7 +53,13 @@ func writeProblem(c echo.Context, f *failure) error {
 	return err
 }
 
-func requestID(c echo.Context) string { return c.Response().Header().Get(echo.HeaderXRequestID) }
+// requestID is what we call a request. An answer of the front has the upstream's in its place.
+func requestID(c echo.Context) string {
+	if id := exchangeOf(c.Request().Context()).request; id != "" {
+		return id
+	}
+	return c.Response().Header().Get(echo.HeaderXRequestID)
+}
 
 // cut shortens a text to at most n bytes, at a rune's border.
 func cut(s string, n int) string {

@@ -138,11 +138,14 @@ func ticketError(p *approvals.Problem) *TicketError {
 	if p == nil {
 		return nil
 	}
-	title, known := errorTitles[p.Code]
-	if !known {
-		title = "The call did not succeed"
+	return &TicketError{Type: problemKind{}.uri(p.Code), Title: titleOf(p.Code), Code: p.Code, Detail: p.Detail}
+}
+
+func titleOf(code string) string {
+	if title, known := errorTitles[code]; known {
+		return title
 	}
-	return &TicketError{Type: problemKind{}.uri(p.Code), Title: title, Code: p.Code, Detail: p.Detail}
+	return "The call did not succeed"
 }
 
 // retryAfter is when polling again is worth while, in seconds: soon while something is

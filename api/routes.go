@@ -44,6 +44,8 @@ func (s *Server) routes(c Config) *echo.Echo {
 	RegisterHandlersWithOptions(e, NewStrictHandler(operations{s}, nil), RegisterHandlersOptions{
 		OperationMiddlewares: s.operationMiddlewares(),
 	})
+	s.routeFront(e)
+	e.GET("/problems/:code", s.problemPage, noStore)
 	if c.Slack != nil {
 		for _, path := range slackPaths {
 			e.POST(path, echo.WrapHandler(http.MaxBytesHandler(c.Slack, maxSlackBody)), noStore)
@@ -55,9 +57,16 @@ func (s *Server) routes(c Config) *echo.Echo {
 // queryParameters are those that each operation takes. Those it does not list take none.
 // The tests compare it with openapi.yaml.
 var queryParameters = map[string][]string{
-	"listTickets":      {"state", "created_after", "created_before", "caller", "waiting_for", "page_size", "page_token"},
+	"listTickets":      {"state", "created_after", "created_before", "caller", "waiting_for", "page_size", "page_token", "wait"},
 	"getTicket":        {"wait"},
+	"getTicketResult":  {"raw"},
 	"listTicketEvents": {"after", "page_size"},
+	"listEvents":       {"after", "page_size"},
+
+	"listCallbackEndpoints":          {"caller", "disabled", "page_size", "page_token"},
+	"getCallbackEndpointStats":       {"since"},
+	"listCallbackEndpointDeliveries": {"state", "since", "until", "page_size", "page_token"},
+	"listDeliveries":                 {"caller", "ticket", "endpoint", "state", "since", "until", "page_size", "page_token"},
 }
 
 // operationMiddlewares says, per operation of openapi.yaml, what stands in front of it.
@@ -65,25 +74,44 @@ var queryParameters = map[string][]string{
 // been forgotten here.
 func (s *Server) operationMiddlewares() map[string][]echo.MiddlewareFunc {
 	return map[string][]echo.MiddlewareFunc{
-		"submitTicket":     s.guarded("submitTicket", callersOnly, needKey),
+		"submitTicket":     s.guarded("submitTicket", needKey),
 		"listTickets":      s.guarded("listTickets"),
 		"getTicket":        s.guarded("getTicket"),
 		"getTicketResult":  s.guarded("getTicketResult"),
 		"listTicketEvents": s.guarded("listTicketEvents"),
-		"cancelTicket":     s.guarded("cancelTicket", callersOnly),
-		"decideTicket":     s.guarded("decideTicket", peopleOnly),
-		"askTicket":        s.guarded("askTicket", peopleOnly),
+		"listEvents":       s.guarded("listEvents"),
+		"cancelTicket":     s.guarded("cancelTicket"),
+		"decideTicket":     s.guarded("decideTicket"),
+		"askTicket":        s.guarded("askTicket"),
 		"answerTicket":     s.guarded("answerTicket"),
-		"resolveTicket":    s.guarded("resolveTicket", peopleOnly),
+		"resolveTicket":    s.guarded("resolveTicket"),
 		"explainCall":      s.guarded("explainCall"),
+		"jwks":             {},
 		"healthz":          {noStore},
-		"readyz":           {noStore, s.deadline},
+
+		"listCallbackEndpoints":          s.guarded("listCallbackEndpoints"),
+		"getCallbackEndpoint":            s.guarded("getCallbackEndpoint"),
+		"verifyCallbackEndpoint":         s.guarded("verifyCallbackEndpoint"),
+		"enableCallbackEndpoint":         s.guarded("enableCallbackEndpoint"),
+		"disableCallbackEndpoint":        s.guarded("disableCallbackEndpoint"),
+		"testCallbackEndpoint":           s.guarded("testCallbackEndpoint"),
+		"recoverCallbackEndpoint":        s.guarded("recoverCallbackEndpoint"),
+		"getCallbackEndpointStats":       s.guarded("getCallbackEndpointStats"),
+		"listCallbackEndpointDeliveries": s.guarded("listCallbackEndpointDeliveries"),
+		"listDeliveries":                 s.guarded("listDeliveries"),
+		"getDelivery":                    s.guarded("getDelivery"),
+		"redeliverDelivery":              s.guarded("redeliverDelivery"),
+		"redeliverDeliveries":            s.guarded("redeliverDeliveries"),
+		"readyz":                         {noStore, s.deadline},
 	}
 }
 
-// guarded is what stands in front of every operation on tickets.
+// guarded is what stands in front of every operation that takes a key or token, in this
+// order: who asks, how often they may, whether they may that at all, and the form of it.
 func (s *Server) guarded(operation string, more ...echo.MiddlewareFunc) []echo.MiddlewareFunc {
+	who := accessOf(operation)
 	return append([]echo.MiddlewareFunc{
-		noStore, s.authenticate, joinLists, acceptJSON, onlyQuery(queryParameters[operation]...), s.deadline,
+		noStore, s.authenticate, s.limited(who.class), who.admit,
+		joinLists, s.accepted(operation), onlyQuery(queryParameters[operation]...), s.deadline,
 	}, more...)
 }

@@ -34,17 +34,29 @@ const configuration = `
 server: {listen: "127.0.0.1:8080", public_url: "https://countersign.example.com"}
 callers:
   - name: payroll
-    key_sha256: KEY_payroll
+    keys:
+      - {name: main, sha256: KEY_payroll}
+      - {name: submits, sha256: KEY_submitkey, scopes: [submit]}
+      - {name: reads, sha256: KEY_readkey, scopes: [read]}
+      - {name: cancels, sha256: KEY_cancelkey, scopes: [cancel]}
+      - {name: answers, sha256: KEY_answerkey, scopes: [answer]}
+      - {name: callbacks, sha256: KEY_callbackskey, scopes: [callbacks]}
+      - {name: expired, sha256: KEY_expiredkey, expires: 2020-01-01T00:00:00Z}
+      - {name: elsewhere, sha256: KEY_elsewherekey, networks: [10.1.0.0/16]}
+      - {name: narrow, sha256: KEY_narrowkey, upstreams: [crm], methods: [GET]}
+    login: [{issuer: "https://login.example.com", subject: "repo:acme/payroll", claims: {ref: refs/heads/main}}]
     owners: [ana, olaf]
     upstreams: [billing, crm]
-    callbacks: {origins: ["https://hooks.example.com"], secret: env:CALLBACK_SECRET}
+    callbacks: {verification: waived, origins: ["https://hooks.example.com"], secret: env:CALLBACK_SECRET}
   - name: other
     key_sha256: KEY_other
     owners: [ana]
     upstreams: [billing]
+    callbacks: {verification: waived, origins: ["https://other.example.com"], secret: env:CALLBACK_SECRET}
 logins:
   - {issuer: "https://login.example.com", audience: countersign, email: true}
 operators: [dora, ana]
+auditors: [vera]
 people:
   - {name: ana, slack: U02ANA, email: ana@example.com, key_sha256: KEY_ana}
   - {name: bo, slack: U02BO, email: bo@example.com, key_sha256: KEY_bo}
@@ -53,6 +65,7 @@ people:
   - {name: eva, slack: U02EVA, key_sha256: KEY_eva}
   - {name: olaf, slack: U02OLAF, email: olaf@example.com, key_sha256: KEY_olaf}
   - {name: sam, email: sam@example.com, key_sha256: KEY_sam}
+  - {name: vera, email: vera@example.com, key_sha256: KEY_vera}
 groups:
   - {name: security, members: [ana, bo, chen]}
 upstreams:
@@ -179,7 +192,7 @@ func testConfig(t *testing.T) (c *policy.Config, keys map[string]string) {
 	for _, name := range regexp.MustCompile(`KEY_[a-z]+`).FindAllString(configuration, -1) {
 		who := strings.TrimPrefix(name, "KEY_")
 		generate := policy.NewPersonKey
-		if who == "payroll" || who == "other" {
+		if who == "payroll" || who == "other" || strings.HasSuffix(who, "key") {
 			generate = policy.NewKey
 		}
 		key, hash, err := generate()
@@ -402,7 +415,7 @@ func requireProblem(t *testing.T, r reply, status int, code string) {
 	require.Equal(t, r.header.Get("X-Request-Id"), r.field(t, "request_id"), "request id of %s", r.raw)
 }
 
-// broken is a store that no test asks anything of.
+// broken is a store that no test asks anything of, but whether a key was there before.
 type broken struct{ api.Store }
 
 // failing is a store that answers every submit with one error.
@@ -413,6 +426,14 @@ type failing struct {
 
 func (f failing) Submit(context.Context, db.SubmitRequest) (db.SubmitResult, error) {
 	return db.SubmitResult{}, f.err
+}
+
+func (f failing) Keyed(context.Context, string, db.IdempotencyKey) (approvals.Ticket, error) {
+	return approvals.Ticket{}, f.err
+}
+
+func (broken) Keyed(context.Context, string, db.IdempotencyKey) (approvals.Ticket, error) {
+	return approvals.Ticket{}, &approvals.Error{Code: approvals.CodeNotFound, Message: "there is no such ticket"}
 }
 
 // inBackground makes a request that is not answered yet.

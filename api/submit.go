@@ -16,9 +16,9 @@ import (
 // opened before.
 func (o operations) SubmitTicket(ctx context.Context, r SubmitTicketRequestObject) (SubmitTicketResponseObject, error) {
 	x := exchangeOf(ctx)
-	request, err := o.prepare(x, *r.Body)
+	request, err := o.prepare(ctx, x, *r.Body)
 	if err != nil {
-		return nil, err
+		return o.earlier(ctx, x, err)
 	}
 	late := !request.Submission.NotBefore.IsZero() && !request.Submission.NotBefore.After(o.now())
 	if late {
@@ -29,7 +29,7 @@ func (o operations) SubmitTicket(ctx context.Context, r SubmitTicketRequestObjec
 	}
 	result, err := o.store.Submit(ctx, request)
 	if err != nil {
-		return nil, fmt.Errorf("submit a ticket: %w", refusedSubmit(err, late))
+		return o.earlier(ctx, x, fmt.Errorf("submit a ticket: %w", refusedSubmit(err, late)))
 	}
 	t := result.Ticket
 	x.ticket, x.replayed = t.ID, result.Replayed
@@ -43,15 +43,35 @@ func (o operations) SubmitTicket(ctx context.Context, r SubmitTicketRequestObjec
 	return o.submitted(ctx, x, t, result.Replayed, wait)
 }
 
+// earlier answers a submit that is refused today with the ticket that the very same submit
+// has opened before, if it has: whoever never saw that answer must not believe that there is
+// no ticket, because a rule, a right or a person has changed since.
+func (o operations) earlier(ctx context.Context, x *exchange, refusal error) (SubmitTicketResponseObject, error) {
+	key, err := idempotencyKey(x.key, x.body)
+	if err != nil {
+		return nil, refusal
+	}
+	t, err := o.store.Keyed(ctx, x.caller.Name, key)
+	if err != nil {
+		return nil, refusal
+	}
+	x.ticket, x.replayed = t.ID, true
+	return o.submitted(ctx, x, t, true, waiting{})
+}
+
 // refusedSubmit says which ticket of a submit does not exist.
 func refusedSubmit(err error, late bool) error {
 	switch {
 	case approvals.ErrorCode(err) != approvals.CodeNotFound:
 		return err
 	case late:
-		return failItems(codeValidationFailed, []ProblemItem{{Pointer: "#/not_before", Detail: "must be in the future"}})
+		return tooLate()
 	}
 	return failItems(codeValidationFailed, []ProblemItem{{Pointer: "#/supersedes", Detail: "there is no such ticket of this caller"}})
+}
+
+func tooLate() *failure {
+	return failItems(codeValidationFailed, []ProblemItem{{Pointer: "#/not_before", Detail: "must be in the future"}})
 }
 
 // follow waits for a ticket that has just been opened. Whatever goes wrong with the wait,
@@ -89,8 +109,12 @@ func (o operations) submitted(ctx context.Context, x *exchange, t approvals.Tick
 
 // prepare checks a submit and asks the policy what it takes. Nothing has been written
 // when it fails, so that the key is free for the corrected request.
-func (o operations) prepare(x *exchange, body SubmitRequest) (db.SubmitRequest, error) {
-	submission, err := o.submission(x, body)
+func (o operations) prepare(ctx context.Context, x *exchange, body SubmitRequest) (db.SubmitRequest, error) {
+	call, err := o.call(x.config, x.caller, body)
+	if err != nil {
+		return db.SubmitRequest{}, err
+	}
+	submission, err := o.submission(ctx, x, call, body)
 	if err != nil {
 		return db.SubmitRequest{}, err
 	}
@@ -98,20 +122,28 @@ func (o operations) prepare(x *exchange, body SubmitRequest) (db.SubmitRequest, 
 	if err != nil {
 		return db.SubmitRequest{}, err
 	}
+	return o.planned(x, submission, key), nil
+}
+
+// planned asks the policy what a submission takes, whichever door it came through.
+func (o operations) planned(x *exchange, submission approvals.Submission, key db.IdempotencyKey) db.SubmitRequest {
 	now := o.now()
 	return db.SubmitRequest{
 		Submission: submission, Key: key, Directory: x.config.Directory().At(now),
-		Plan: x.config.PlanAt(x.caller, submission.OnBehalfOf, submission.Call, now, submission.NotBefore),
-	}, nil
+		Plan:  x.config.PlanAt(x.caller, submission.OnBehalfOf, submission.Call, now, submission.NotBefore),
+		Quota: x.caller.Limits.Open,
+	}
 }
 
-// submission is what a body asks for, checked.
-func (o operations) submission(x *exchange, body SubmitRequest) (approvals.Submission, error) {
-	call, err := o.call(x.config, x.caller, body)
-	if err != nil {
+// submission is what a caller asks for, checked: the call, and of body the words about it.
+func (o operations) submission(ctx context.Context, x *exchange, call approvals.Call, body SubmitRequest) (approvals.Submission, error) {
+	if err := x.mayCall(call); err != nil {
 		return approvals.Submission{}, err
 	}
-	back, err := o.callback(x, body.Callback)
+	if err := x.maySupersede(body.Supersedes); err != nil {
+		return approvals.Submission{}, err
+	}
+	back, err := o.callback(ctx, x, body.Callback)
 	if err != nil {
 		return approvals.Submission{}, err
 	}
@@ -128,7 +160,7 @@ func (o operations) submission(x *exchange, body SubmitRequest) (approvals.Submi
 		return approvals.Submission{}, fmt.Errorf("make a ticket id: %w", err)
 	}
 	return approvals.Submission{
-		ID: approvals.TicketID(id), Caller: x.caller.Name, OnBehalfOf: person, Call: call,
+		ID: approvals.TicketID(id), Caller: x.caller.Name, Ref: x.ref, OnBehalfOf: person, Call: call,
 		Justification: body.Justification, Metadata: body.Metadata, Callback: back,
 		NotBefore: earliest, Supersedes: body.Supersedes,
 	}, nil

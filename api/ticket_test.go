@@ -271,8 +271,8 @@ func TestWaitersOfOneCallerAreCapped(t *testing.T) {
 	r := b.get(t, path)
 	requireProblem(t, r, http.StatusTooManyRequests, "quota_exceeded")
 	require.Equal(t, "https://iana.org/assignments/http-problem-types#quota-exceeded", r.field(t, "type"), "type")
-	require.Equal(t, []any{"long-polls"}, r.field(t, "violated-policies"), "violated-policies")
-	require.Equal(t, `"long-polls";q=1;qu="concurrent-requests"`, r.header.Get("Ratelimit-Policy"), "RateLimit-Policy")
+	require.Equal(t, []any{"waiting"}, r.field(t, "violated-policies"), "violated-policies")
+	require.Equal(t, `"waiting";q=1;qu="concurrent-requests"`, r.header.Get("Ratelimit-Policy"), "RateLimit-Policy")
 	require.NotEmpty(t, r.header.Get("Retry-After"), "Retry-After")
 
 	// A submit that cannot wait has still been made.

@@ -77,37 +77,54 @@ func whenOther(known etags) enough {
 	return func(version int64, _ approvals.State) bool { return !known.weak(version) }
 }
 
-// spuriousPause keeps a waiter from spinning when it is woken again and again for nothing.
-const spuriousPause = 100 * time.Millisecond
-
 // await returns the version and state of a ticket as soon as they are enough, or as they
 // are when the wait, or the server, ends. who is counted as waiting.
 func (s *Server) await(ctx context.Context, who string, ref db.Ref, wait waiting, ok enough) (int64, approvals.State, error) {
+	if wait.length <= 0 {
+		return s.store.Version(ctx, ref)
+	}
+	// Before the ticket is read: a change in between is either seen there or wakes us, and
+	// nothing else is ever asked for this client.
+	sub := s.store.Subscribe(db.Topic{Ticket: ref.ID})
+	defer sub.Close()
 	version, state, err := s.store.Version(ctx, ref)
-	if err != nil || wait.length <= 0 || ok(version, state) {
+	if err != nil || ok(version, state) {
 		return version, state, err
 	}
 	short, cancel := context.WithTimeout(ctx, wait.length)
 	defer cancel()
-	leave, err := s.waiters.enter(who, cancel)
+	leave, err := s.waiters.enter(who, s.mayWait(exchangeOf(ctx)), cancel)
 	if err != nil {
 		return 0, "", err
 	}
 	defer leave()
-	for short.Err() == nil && !ok(version, state) {
-		err := s.store.Wait(short, ref.ID, version)
-		if err != nil && short.Err() == nil {
+	for !ok(version, state) {
+		c, err := sub.Next(short, version)
+		switch {
+		case err == nil:
+			version, state = c.Version, c.State
+		case short.Err() != nil:
+			return version, state, nil
+		default:
 			return 0, "", err
-		}
-		before := version
-		if version, state, err = s.store.Version(ctx, ref); err != nil {
-			return 0, "", err
-		}
-		if version == before {
-			pause(short, spuriousPause)
 		}
 	}
 	return version, state, nil
+}
+
+// peopleWait bounds what one person waits for at a time.
+const peopleWait = 1000
+
+// mayWait is how many requests of whoever asks may wait at a time.
+func (s *Server) mayWait(x *exchange) int {
+	n := peopleWait
+	if x.caller.Limits.Waiting > 0 {
+		n = x.caller.Limits.Waiting
+	}
+	if s.waiters.limit > 0 {
+		n = min(n, s.waiters.limit)
+	}
+	return n
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -119,10 +136,10 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// waiters counts the long polls under way and can end them all.
+// waiters counts the long polls and streams under way and can end them all.
 type waiters struct {
 	mu       sync.Mutex
-	limit    int
+	limit    int // of each caller or person; 0: none but their own
 	count    map[string]int
 	cancels  map[*context.CancelFunc]struct{}
 	draining bool
@@ -132,17 +149,17 @@ func newWaiters(limit int) *waiters {
 	return &waiters{limit: limit, count: make(map[string]int), cancels: make(map[*context.CancelFunc]struct{})}
 }
 
-// enter admits one more long poll of a caller or person, whose end is cancel. leave must be called
-// once. While draining the wait is over at once.
-func (w *waiters) enter(caller string, cancel context.CancelFunc) (leave func(), err error) {
+// enter admits one more long poll or stream of a caller or person, who may have limit of them;
+// cancel ends it. leave must be called once. While draining the wait is over at once.
+func (w *waiters) enter(caller string, limit int, cancel context.CancelFunc) (leave func(), err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.draining {
 		cancel()
 		return func() {}, nil
 	}
-	if w.count[caller] >= w.limit {
-		return nil, tooManyWaiters(w.limit)
+	if w.count[caller] >= limit {
+		return nil, tooManyWaiters(limit)
 	}
 	w.count[caller]++
 	w.cancels[&cancel] = struct{}{}
@@ -176,8 +193,8 @@ func (w *waiters) drained() bool {
 func tooManyWaiters(limit int) error {
 	n := strconv.Itoa(limit)
 	f := fail(codeQuotaExceeded, "there are already %d requests of yours waiting; poll without waiting, or wait on fewer", limit)
-	f.violated = []string{"long-polls"}
+	f.violated = []string{"waiting"}
 	return f.retryAfter(5*time.Second).
-		with("RateLimit-Policy", `"long-polls";q=`+n+`;qu="concurrent-requests"`).
-		with("RateLimit", `"long-polls";r=0`)
+		with("RateLimit-Policy", `"waiting";q=`+n+`;qu="concurrent-requests"`).
+		with("RateLimit", `"waiting";r=0`)
 }

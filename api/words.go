@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,27 +9,38 @@ import (
 	"unicode/utf8"
 
 	"countersign/approvals"
+	"countersign/policy"
 )
 
-// callback checks where the caller wants to be told. Origins are compared parsed, never
-// as prefixes of strings.
-func (o operations) callback(x *exchange, c *CallbackRequest) (*approvals.Callback, error) {
+// callback checks where the caller wants to be told, and that it is told gladly.
+func (o operations) callback(ctx context.Context, x *exchange, c *CallbackRequest) (*approvals.Callback, error) {
+	out, endpoint, err := o.callbackOf(x.caller, c)
+	if out == nil || err != nil {
+		return nil, err
+	}
+	return out, o.checkAgreed(ctx, x, endpoint, c.URL)
+}
+
+// callbackOf checks where a caller wants to be told of what, nil for nowhere. Origins are
+// compared parsed, never as prefixes of strings.
+func (o operations) callbackOf(caller policy.Caller, c *CallbackRequest) (*approvals.Callback, policy.Endpoint, error) {
 	if c == nil {
-		return nil, nil //nolint:nilnil // no callback is not an error
+		return nil, policy.Endpoint{}, nil
 	}
 	origin, err := o.checkCallback(c.URL)
 	if err != nil {
-		return nil, failItems(codeCallbackRefused, []ProblemItem{item("#/callback/url", err)})
+		return nil, policy.Endpoint{}, failItems(codeCallbackRefused, []ProblemItem{item("#/callback/url", err)})
 	}
-	if !slices.Contains(x.caller.Origins, origin) {
-		return nil, failItems(codeCallbackRefused, []ProblemItem{{
+	endpoint, listed := caller.Endpoint(origin)
+	if !listed {
+		return nil, policy.Endpoint{}, failItems(codeCallbackRefused, []ProblemItem{{
 			Pointer: "#/callback/url", Detail: "the URL is not under a callback origin of this caller",
 		}})
 	}
-	out := &approvals.Callback{URL: c.URL}
+	out := &approvals.Callback{URL: c.URL, Payload: endpoint.Payload}
 	for i, e := range c.Events {
 		if !slices.Contains(approvals.CallbackEvents(), e) {
-			return nil, failItems(codeValidationFailed, []ProblemItem{{
+			return nil, policy.Endpoint{}, failItems(codeValidationFailed, []ProblemItem{{
 				Pointer: fmt.Sprintf("#/callback/events/%d", i), Detail: unknownEvent(e),
 			}})
 		}
@@ -36,7 +48,7 @@ func (o operations) callback(x *exchange, c *CallbackRequest) (*approvals.Callba
 			out.Events = append(out.Events, e)
 		}
 	}
-	return out, nil
+	return out, endpoint, nil
 }
 
 func unknownEvent(e approvals.EventType) string {

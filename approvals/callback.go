@@ -17,6 +17,22 @@ const CallbackInlineLimit = 16 << 10
 // would not fit is left out, or its upstream could keep the caller from being told at all.
 const CallbackLimit = 256 << 10
 
+// How much of a result callbacks carry: all that fits into a callback, or nothing of it.
+const (
+	PayloadFull = "full"
+	PayloadThin = "thin"
+)
+
+// Why a callback does not carry a result that there is.
+const (
+	// OmittedTooLarge: it does not fit.
+	OmittedTooLarge = "too_large"
+	// OmittedSensitive: the rule says that reads of it are to be seen.
+	OmittedSensitive = "sensitive"
+	// OmittedThin: the caller wants none of it.
+	OmittedThin = "thin"
+)
+
 // callbackBody is the payload of a callback, as the API contract has it.
 type callbackBody struct {
 	Type      EventType    `json:"type"`
@@ -25,7 +41,10 @@ type callbackBody struct {
 }
 
 type callbackData struct {
-	TicketID      string            `json:"ticket_id"`
+	TicketID string `json:"ticket_id"`
+	// Caller is whom it is sent to. A key that signs for all callers would let one pass an event
+	// of its own on to another otherwise.
+	Caller        string            `json:"caller"`
 	State         State             `json:"state"`
 	Done          bool              `json:"done"`
 	Sequence      int64             `json:"sequence"`
@@ -81,7 +100,7 @@ func (r Result) Render() ResultBody {
 // relative to base, the public URL of the service.
 func CallbackPayload(t Ticket, e Event, r *Result, base string) ([]byte, error) {
 	data := callbackData{
-		TicketID: t.ID, State: e.State, Done: e.State.Final(), Sequence: e.Seq, Version: e.Seq,
+		TicketID: t.ID, Caller: t.Caller, State: e.State, Done: e.State.Final(), Sequence: e.Seq, Version: e.Seq,
 		Metadata: t.Metadata, Links: Links(t.ID, base), Error: e.Data.Problem, Question: e.Data.Question,
 		Reason: reasonOf(e), SupersededBy: e.Data.SupersededBy,
 	}
@@ -89,12 +108,11 @@ func CallbackPayload(t Ticket, e Event, r *Result, base string) ([]byte, error) 
 		data.Metadata = map[string]string{}
 	}
 	if r != nil && e.Data.Result != nil {
-		if len(r.Body) <= CallbackInlineLimit {
+		if why := omitted(t, *r); why != "" {
+			data.ResultOmitted = &why
+		} else {
 			body := r.Render()
 			data.Result = &body
-		} else {
-			reason := "too_large"
-			data.ResultOmitted = &reason
 		}
 	}
 	body := callbackBody{Type: e.Type, Timestamp: e.At.UTC(), Data: data}
@@ -102,9 +120,22 @@ func CallbackPayload(t Ticket, e Event, r *Result, base string) ([]byte, error) 
 	if err != nil || len(out) <= CallbackLimit || data.Result == nil {
 		return out, err
 	}
-	reason := "too_large"
+	reason := OmittedTooLarge
 	body.Data.Result, body.Data.ResultOmitted = nil, &reason
 	return json.Marshal(body)
+}
+
+// omitted is why a result is left out, "" if it is not.
+func omitted(t Ticket, r Result) string {
+	switch {
+	case t.Plan.Sensitive:
+		return OmittedSensitive
+	case t.Callback != nil && t.Callback.Payload == PayloadThin:
+		return OmittedThin
+	case len(r.Body) > CallbackInlineLimit && (t.Callback == nil || t.Callback.Payload != PayloadFull):
+		return OmittedTooLarge
+	}
+	return ""
 }
 
 // reasonOf is why a ticket that goes on does so in another way.

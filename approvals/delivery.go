@@ -44,6 +44,28 @@ func (t Ticket) delivery(worker string, typ EventType, a DeliveryAttempt, now ti
 	return c.done(), nil
 }
 
+// MaxAttempts is how many attempts of one delivery there are at most, those that somebody asked
+// for included.
+const MaxAttempts = 100
+
+// RequestRedelivery records that somebody asked for the event seq to be posted once more, as
+// attempt number, whatever came of those before. The message keeps its id.
+func (t Ticket) RequestRedelivery(actor Actor, seq int64, number int, now time.Time) (Transition, error) {
+	switch {
+	case t.Callback == nil || seq < 1 || seq > t.Version:
+		return Transition{}, refuse(CodeConflict, "there is no such delivery")
+	case number > MaxAttempts:
+		return Transition{}, refuse(CodeConflict, "there were %d attempts already", MaxAttempts)
+	}
+	c := t.change(actor, now)
+	c.record(EventRedeliveryRequested, t.State, Data{Delivery: &DeliveryAttempt{Seq: seq, Number: number}})
+	c.then(Deliver{TicketID: t.ID, Seq: seq})
+	if seq == t.CallbackSeq {
+		c.updateCard()
+	}
+	return c.done(), nil
+}
+
 func (t Ticket) applyDelivery(e Event) Ticket {
 	if e.Data.Delivery.Seq != t.CallbackSeq || t.CallbackState == CallbackDelivered {
 		return t // another event's, or a second try of what the receiver has already taken

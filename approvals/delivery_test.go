@@ -47,6 +47,83 @@ func TestWhatWasDeliveredStaysDelivered(t *testing.T) {
 	require.Equal(t, approvals.CallbackDelivered, must(t)(tk.DeliveryFailed(worker, a, after(5*time.Minute))).CallbackState)
 }
 
+func TestRedeliveryIsOwedWhateverCameOfTheDeliveryBefore(t *testing.T) {
+	t.Parallel()
+	tk := succeeded(t)
+	a := approvals.DeliveryAttempt{Seq: tk.CallbackSeq, Number: 1}
+	for name, before := range map[string]approvals.Ticket{
+		"pending":   tk,
+		"delivered": must(t)(tk.Delivered(worker, a, after(4*time.Minute))),
+		"exhausted": must(t)(tk.DeliveryFailed(worker, a, after(4*time.Minute))),
+	} {
+		tr, err := before.RequestRedelivery(person("ana"), a.Seq, 2, after(5*time.Minute))
+		require.NoError(t, err, name)
+		require.Equal(t, approvals.CallbackPending, tr.Ticket.CallbackState, name)
+		require.Equal(t, before.State, tr.Ticket.State, name)
+		require.Equal(t, &approvals.DeliveryAttempt{Seq: a.Seq, Number: 2}, tr.Events[0].Data.Delivery, name)
+		require.Contains(t, tr.Effects, approvals.Effect(approvals.Deliver{TicketID: ticketID, Seq: a.Seq}), name)
+		again := must(t)(tr.Ticket.DeliveryFailed(worker, approvals.DeliveryAttempt{Seq: a.Seq, Number: 2}, after(6*time.Minute)))
+		require.Equal(t, approvals.CallbackExhausted, again.CallbackState, "%s: the state follows the last attempt", name)
+	}
+}
+
+func TestRedeliveryOfAnotherEventLeavesTheStateOfTheLatest(t *testing.T) {
+	t.Parallel()
+	tk := succeeded(t)
+	tk = must(t)(tk.Delivered(worker, approvals.DeliveryAttempt{Seq: tk.CallbackSeq, Number: 1}, after(4*time.Minute)))
+	tk = must(t)(tk.RequestRedelivery(person("ana"), 1, 2, after(5*time.Minute)))
+	require.Equal(t, approvals.CallbackDelivered, tk.CallbackState)
+}
+
+func TestRedeliveryIsBounded(t *testing.T) {
+	t.Parallel()
+	tk := succeeded(t)
+	_, err := tk.RequestRedelivery(person("ana"), tk.CallbackSeq, approvals.MaxAttempts, after(time.Hour))
+	require.NoError(t, err)
+	for name, ask := range map[string]struct {
+		seq    int64
+		number int
+	}{
+		"no such event": {tk.Version + 1, 2}, "no event": {0, 2}, "too many attempts": {tk.CallbackSeq, approvals.MaxAttempts + 1},
+	} {
+		_, err := tk.RequestRedelivery(person("ana"), ask.seq, ask.number, after(time.Hour))
+		require.Equal(t, approvals.CodeConflict, approvals.ErrorCode(err), name)
+	}
+}
+
+func TestHowMuchOfAResultTravelsIsTheCallersAndTheRulesChoice(t *testing.T) {
+	t.Parallel()
+	small, large := 10, approvals.CallbackInlineLimit+1
+	for name, c := range map[string]struct {
+		payload   string
+		sensitive bool
+		size      int
+		omitted   string
+	}{
+		"small":                       {"", false, small, ""},
+		"large":                       {"", false, large, approvals.OmittedTooLarge},
+		"full, large":                 {approvals.PayloadFull, false, large, ""},
+		"full, too large to be sent":  {approvals.PayloadFull, false, approvals.CallbackLimit, approvals.OmittedTooLarge},
+		"thin, small":                 {approvals.PayloadThin, false, small, approvals.OmittedThin},
+		"thin, sensitive":             {approvals.PayloadThin, true, small, approvals.OmittedSensitive},
+		"sensitive, whoever wants it": {approvals.PayloadFull, true, small, approvals.OmittedSensitive},
+	} {
+		o := answer(200)
+		o.Result.Body = []byte(strings.Repeat("x", c.size))
+		tk := executing(t, nil)
+		callback := *tk.Callback
+		callback.Payload = c.payload
+		tk.Callback, tk.Plan.Sensitive = &callback, c.sensitive
+		tr, err := tk.FinishExecution(1, worker, o, after(3*time.Minute))
+		require.NoError(t, err)
+		got := string(payload(t, tr, tr.Result))
+		require.Equal(t, c.omitted == "", strings.Contains(got, "xxxx"), name)
+		if c.omitted != "" {
+			require.Contains(t, got, `"result_omitted": "`+c.omitted+`"`, name)
+		}
+	}
+}
+
 func TestDeliveryOfAnEarlierEventSaysNothingOfTheLatest(t *testing.T) {
 	t.Parallel()
 	tk := succeeded(t)

@@ -39,6 +39,8 @@ const (
 	EventCallbackDelivered EventType = "ticket.callback_delivered"
 	EventCallbackFailed    EventType = "ticket.callback_failed"
 	EventCallbackExhausted EventType = "ticket.callback_exhausted"
+
+	EventRedeliveryRequested EventType = "ticket.redelivery_requested"
 )
 
 // EventTypes lists every type of event.
@@ -49,7 +51,7 @@ func EventTypes() []EventType {
 		EventExpired, EventCancelled, EventCancelRequested, EventClaimed, EventClaimReleased, EventReleased,
 		EventReopened, EventTightened, EventExecuting,
 		EventSucceeded, EventFailed, EventOutcomeUnknown, EventResolved, EventRefused,
-		EventCallbackDelivered, EventCallbackFailed, EventCallbackExhausted,
+		EventCallbackDelivered, EventCallbackFailed, EventCallbackExhausted, EventRedeliveryRequested,
 	}
 }
 
@@ -159,7 +161,7 @@ type Data struct {
 	Problem *Problem `json:"problem,omitempty"`
 	// ticket.refused: what was tried and why not
 	Refusal *Refusal `json:"refusal,omitempty"`
-	// ticket.callback_*
+	// ticket.callback_*; ticket.redelivery_requested: the attempt that was asked for
 	Delivery *DeliveryAttempt `json:"delivery,omitempty"`
 	// free text where a person or rule gave one
 	Reason string `json:"reason,omitempty"`

@@ -304,6 +304,9 @@ func actions() []action {
 		{"DeliveryFailed, for good", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 			return t.DeliveryFailed(worker, latest(t, delivery), now)
 		}},
+		{"RequestRedelivery", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+			return t.RequestRedelivery(person("ana"), latest(t, delivery).Seq, 2, now)
+		}},
 		{"Notified", func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 			return t.Notified(worker, approvals.Card{Stage: t.Stage, Channel: "C1", TS: "1.2"}, now)
 		}},

@@ -712,6 +712,9 @@ func (l *life) delivery() (string, verb) {
 	if t.CallbackSeq > 0 && l.oneIn(2) {
 		a.Seq = t.CallbackSeq
 	}
+	if l.oneIn(4) {
+		return "redelivery requested", func() (approvals.Transition, error) { return t.RequestRedelivery(person("ana"), a.Seq, 2, now) }
+	}
 	if l.oneIn(2) {
 		return "delivered", func() (approvals.Transition, error) { return t.Delivered(worker, a, now) }
 	}
@@ -790,7 +793,7 @@ func (l *life) judgeEvents(before approvals.Ticket, tr approvals.Transition, err
 func (l *life) judgeAfterEnd(before approvals.Ticket, e approvals.Event) {
 	ok := slices.Contains([]approvals.EventType{
 		approvals.EventRefused, approvals.EventNotified, approvals.EventCallbackDelivered,
-		approvals.EventCallbackFailed, approvals.EventCallbackExhausted,
+		approvals.EventCallbackFailed, approvals.EventCallbackExhausted, approvals.EventRedeliveryRequested,
 	}, e.Type) && e.State == before.State
 	resolved := e.Type == approvals.EventResolved && before.State == approvals.OutcomeUnknown
 	l.require(ok || resolved, "%s on a ticket that is %s", e.Type, before.State)

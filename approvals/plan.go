@@ -70,6 +70,28 @@ type Plan struct {
 	// whenever it matters, and it is nobody unless the directory has the same id for the
 	// name.
 	Live map[string]string `json:"live,omitempty"`
+	// Success are the statuses of an answer that count as success. Nil: those that the
+	// upstream's configuration names when the call is made.
+	Success []StatusRange `json:"success,omitempty"`
+	// Sensitive says that callbacks never carry the result, so that each reading of it is
+	// recorded.
+	Sensitive bool `json:"sensitive,omitempty"`
+}
+
+// StatusRange is a range of HTTP statuses, ends included.
+type StatusRange struct {
+	From int `json:"from"`
+	To   int `json:"to"`
+}
+
+// Succeeded reports whether a status counts as success. Other are the ranges that count where
+// the plan names none.
+func (p Plan) Succeeded(status int, other []StatusRange) bool {
+	ranges := p.Success
+	if ranges == nil {
+		ranges = other
+	}
+	return slices.ContainsFunc(ranges, func(r StatusRange) bool { return r.From <= status && status <= r.To })
 }
 
 // Distinct says how often one person's vote may count.

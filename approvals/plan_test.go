@@ -191,6 +191,7 @@ func everything() approvals.Plan {
 	p.Distinct, p.OnStale = approvals.DistinctStage, approvals.StaleEnd
 	p.BreakGlass = &approvals.BreakGlass{From: []string{"fay", "watch"}, Announce: "#incidents"}
 	p.Confirm = approvals.ConfirmCode
+	p.Success, p.Sensitive = []approvals.StatusRange{{From: 200, To: 299}, {From: 404, To: 404}}, true
 	s := &p.Stages[0]
 	s.RemindEvery, s.RemindBackoff, s.RemindMax = 15*time.Minute, 2, time.Hour
 	s.Channel, s.Comment = "#billing-approvals", approvals.CommentBoth

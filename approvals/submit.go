@@ -20,6 +20,7 @@ const (
 	// MaxDetail bounds what a worker says went wrong; more is cut, not refused.
 	MaxDetail      = 1000
 	MaxName        = 320 // of a caller, an upstream, or whom the call is made for
+	MaxRef         = 600 // of the key or token that a submission came with
 	MaxMethod      = 32
 	MaxPath        = 8192
 	MaxQuery       = 16384
@@ -34,6 +35,9 @@ const (
 type Callback struct {
 	URL    string      `json:"url"`
 	Events []EventType `json:"events,omitempty"`
+	// Payload says how much of a result its callbacks carry: [PayloadFull], [PayloadThin], or
+	// "" for what is small.
+	Payload string `json:"payload,omitempty"`
 }
 
 func (c *Callback) wants(typ EventType) bool {
@@ -66,8 +70,11 @@ func (c *Callback) check() error {
 
 // Submission is a call as a caller hands it in, already authenticated and parsed.
 type Submission struct {
-	ID            string
-	Caller        string
+	ID     string
+	Caller string
+	// Ref says which of the caller's keys or tokens it came with, for the record. "": its only
+	// key.
+	Ref           string
 	OnBehalfOf    string
 	Call          Call
 	Justification string
@@ -112,7 +119,7 @@ func Accept(s Submission, plan Plan, dir Directory) (Accepted, error) {
 		return Accepted{}, err
 	}
 	if s.Callback != nil && len(s.Callback.Events) == 0 {
-		s.Callback = &Callback{URL: s.Callback.URL} // one form of none, whatever it went through
+		s.Callback = &Callback{URL: s.Callback.URL, Payload: s.Callback.Payload} // one form of none, whatever it went through
 	}
 	if s.Supersedes != "" && !ValidTicketID(s.Supersedes) {
 		return Accepted{}, refuse(CodeInvalid, "supersedes is not the id of a ticket")
@@ -133,7 +140,7 @@ func (a Accepted) Open(now time.Time) Transition {
 	s, plan := a.submission, a.plan
 	now = instant(now)
 	expires := instant(now.Add(max(plan.ExpiresIn, time.Microsecond)))
-	actor := Actor{Kind: ActorCaller, Name: s.Caller, Via: "api"}
+	actor := Actor{Kind: ActorCaller, Name: s.Caller, Via: "api", Ref: s.Ref}
 	c := Ticket{Call: s.Call}.change(actor, now)
 	c.ticket.ID = s.ID
 	c.record(EventCreated, Pending, Data{Created: s.created(plan, expires)})
@@ -201,6 +208,7 @@ func (s Submission) check() error {
 		limit      int
 	}{
 		{"caller", s.Caller, MaxName},
+		{"ref", s.Ref, MaxRef},
 		{"on_behalf_of", s.OnBehalfOf, MaxName},
 		{"justification", s.Justification, MaxJustification},
 	} {

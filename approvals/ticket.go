@@ -201,6 +201,10 @@ func (t Ticket) apply(e Event) Ticket {
 		t.Refusals++
 	case EventCallbackDelivered, EventCallbackFailed, EventCallbackExhausted:
 		t = t.applyDelivery(e)
+	case EventRedeliveryRequested:
+		if e.Data.Delivery.Seq == t.CallbackSeq {
+			t.CallbackState = CallbackPending
+		}
 	case EventViewed:
 		t.Viewers = append(slices.Clone(t.Viewers), e.Data.Viewing.Person)
 	case EventNotified:

@@ -241,7 +241,7 @@ func (t Ticket) Cancel(actor Actor, reason string, now time.Time) (Transition, e
 	c := t.change(actor, now)
 	switch t.State {
 	case Pending, NeedsInfo, Approved:
-		c.record(EventCancelled, Cancelled, Data{Reason: reason, Problem: &Problem{Code: "cancelled", Detail: "withdrawn by the caller"}})
+		c.record(EventCancelled, Cancelled, Data{Reason: reason, Problem: &Problem{Code: "cancelled", Detail: withdrawn(reason)}})
 		c.updateCard()
 	case Executing:
 		if t.CancelRequestedAt.IsZero() {
@@ -252,6 +252,14 @@ func (t Ticket) Cancel(actor Actor, reason string, now time.Time) (Transition, e
 		return Transition{}, refuse(CodeAlreadyFinal, "the ticket is already %s", t.State)
 	}
 	return c.done(), nil
+}
+
+// withdrawn says how a call that was cancelled ended, and why where that was said.
+func withdrawn(reason string) string {
+	if reason == "" {
+		return "withdrawn by the caller"
+	}
+	return "withdrawn by the caller: " + reason
 }
 
 func notDue(at time.Time) *Error {

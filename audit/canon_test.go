@@ -70,6 +70,9 @@ func events() map[string]approvals.Event {
 		BreakGlass: &approvals.BreakGlass{From: []string{"chen"}, Announce: "#security"},
 		Roster:     map[string][]string{"security": {"ana", "bo"}, "chen": {"chen"}}, Delegates: map[string]string{"ana": "eve"}, Round: 1, Reopened: 1,
 	}
+	wired := *created
+	wired.Callback = &approvals.Callback{URL: "https://hooks.example.com/x", Payload: approvals.PayloadThin}
+	wired.Plan.Success, wired.Plan.Sensitive = []approvals.StatusRange{{From: 200, To: 299}, {From: 404, To: 404}}, true
 	live := later
 	live.Plan.Live, live.Plan.Confirm = map[string]string{"oncall": "S0ONCALL"}, approvals.ConfirmModal
 	live.Plan.Stages = []approvals.Stage{{
@@ -118,6 +121,10 @@ func events() map[string]approvals.Event {
 				Round: 1, Rule: "r", PolicyDigest: "p2", Stages: later.Plan.Stages,
 				Live: map[string]string{"oncall": "S0ONCALL"}, Confirm: approvals.ConfirmCode,
 			},
+		}),
+		"created_wired": event(1, approvals.EventCreated, approvals.Pending, approvals.Data{Created: &wired}),
+		"redelivery_requested": event(9, approvals.EventRedeliveryRequested, approvals.Succeeded, approvals.Data{
+			Delivery: &approvals.DeliveryAttempt{Seq: 7, Number: 11},
 		}),
 		"bare":    {Type: approvals.EventNotified},
 		"created": event(1, approvals.EventCreated, approvals.Pending, approvals.Data{Created: created}),

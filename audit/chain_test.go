@@ -364,6 +364,7 @@ func TestEveryKindOfEventVerifies(t *testing.T) {
 			func(x ticket) (transition, error) {
 				return x.Delivered("w1", approvals.DeliveryAttempt{Seq: x.CallbackSeq, Number: 3, Status: 204}, at)
 			},
+			func(x ticket) (transition, error) { return x.RequestRedelivery(ana, x.CallbackSeq, 4, at) },
 		},
 		append(slices.Clone(approved), claim, execute, finish(approvals.Outcome{Kind: approvals.Answered, Success: true, Result: &approvals.Result{}})),
 		append(slices.Clone(approved), claim, execute, finish(approvals.Outcome{Kind: approvals.NotSent, Problem: &approvals.Problem{Code: "dial"}})),
@@ -459,6 +460,7 @@ func (s *story) random(rt *rapid.T) {
 		func() approvals.Transition { return two(t.Notified("w1", approvals.Card{Channel: "C0X"}, s.now)) },
 		func() approvals.Transition { return two(t.DeliveryFailed("w1", attempt, s.now)) },
 		func() approvals.Transition { return two(t.Delivered("w1", attempt, s.now)) },
+		func() approvals.Transition { return two(t.RequestRedelivery(actor, attempt.Seq, 2, s.now)) },
 		func() approvals.Transition {
 			decision.Verdict = approvals.GlassBroken
 			return two(t.Decide(actor, decision, dir, s.now))

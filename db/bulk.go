@@ -92,15 +92,16 @@ func queueCalls(b *pgx.Batch, open []approvals.Transition) {
 	column(c, open, func(x tr) string { return mustJSON(frozen(x)) })
 	column(c, open, func(x tr) *time.Time { return null(x.Ticket.NotBefore) })
 	column(c, open, func(x tr) *string { return nullText(x.Ticket.Supersedes) })
+	column(c, open, func(x tr) string { return callbackPayload(x.Ticket.Callback) })
 	b.Queue(`INSERT INTO calls
 		(ticket_id, upstream, method, path, query, headers, body, digest, on_behalf_of, justification, metadata,
-		 callback_url, callback_events, plan, not_before, supersedes)
+		 callback_url, callback_events, plan, not_before, supersedes, callback_payload)
 		SELECT id, upstream, method, path, query, headers, body, digest, on_behalf_of, justification, metadata,
-		 callback_url, string_to_array(callback_events, ','), plan, not_before, supersedes
+		 callback_url, string_to_array(callback_events, ','), plan, not_before, supersedes, callback_payload
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bytea[], $8::text[],
-		 $9::text[], $10::text[], $11::jsonb[], $12::text[], $13::text[], $14::jsonb[], $15::timestamptz[], $16::text[])
+		 $9::text[], $10::text[], $11::jsonb[], $12::text[], $13::text[], $14::jsonb[], $15::timestamptz[], $16::text[], $17::text[])
 		AS u(id, upstream, method, path, query, headers, body, digest, on_behalf_of, justification, metadata,
-		 callback_url, callback_events, plan, not_before, supersedes)`, c.args...)
+		 callback_url, callback_events, plan, not_before, supersedes, callback_payload)`, c.args...)
 }
 
 func queueEvents(b *pgx.Batch, entries []audit.Entry) {
@@ -155,6 +156,13 @@ func callbackURL(c *approvals.Callback) *string {
 		return nil
 	}
 	return &c.URL
+}
+
+func callbackPayload(c *approvals.Callback) string {
+	if c == nil {
+		return ""
+	}
+	return c.Payload
 }
 
 func callbackEvents(c *approvals.Callback) string {

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"countersign/approvals"
 )
 
 // CardKind says what a card is for.
@@ -306,25 +304,4 @@ func (p Place) where() string {
 		return `handle = $1 AND channel = $2 AND ts = $3`
 	}
 	return `handle = $1 AND posted_to = $2 AND ts = $3`
-}
-
-// Delivery is a callback that is owed.
-type Delivery struct {
-	TicketID  string
-	Seq       int64
-	MessageID string
-	EventType approvals.EventType
-	URL       string
-	Payload   []byte
-	State     approvals.CallbackState
-	Attempts  int
-}
-
-// Delivery reads a delivery with the bytes to send. CodeNotFound when there is none.
-func (s *Store) Delivery(ctx context.Context, ticketID string, seq int64) (Delivery, error) {
-	var d Delivery
-	err := s.pool.QueryRow(ctx, `SELECT ticket_id, seq, message_id, event_type, url, payload, state, attempts
-		FROM deliveries WHERE ticket_id = $1 AND seq = $2`, ticketID, seq).
-		Scan(&d.TicketID, &d.Seq, &d.MessageID, &d.EventType, &d.URL, &d.Payload, &d.State, &d.Attempts)
-	return d, classify(err)
 }

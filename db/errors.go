@@ -31,6 +31,18 @@ var (
 	errVersion = errors.New("the ticket changed under its lock")
 )
 
+// QuotaError means that a caller has as many unfinished tickets as it may have. Nothing was
+// written, and the key is free.
+type QuotaError struct {
+	// Open is how many it may have.
+	Open int
+}
+
+// Error says so.
+func (e *QuotaError) Error() string {
+	return fmt.Sprintf("the caller has the %d unfinished tickets that it may have", e.Open)
+}
+
 func notFound() error {
 	return &approvals.Error{Code: approvals.CodeNotFound, Message: "there is no such ticket"}
 }

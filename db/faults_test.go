@@ -215,6 +215,9 @@ var verbs = map[string]verb{
 	"DeliveryFailed": {after: []string{"Cancel"}, do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		return x.DeliveryFailed("w1", approvals.DeliveryAttempt{Seq: x.CallbackSeq, Number: 1, Status: 500, NextAt: now.Add(time.Second)}, now)
 	}},
+	"RequestRedelivery": {after: []string{"Cancel", "DeliveryFailed"}, do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
+		return x.RequestRedelivery(person("ana"), x.CallbackSeq, 2, now)
+	}},
 	"Delivered": {after: []string{"Cancel", "DeliveryFailed"}, do: func(x approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		return x.Delivered("w1", approvals.DeliveryAttempt{Seq: x.CallbackSeq, Number: 2, Status: 204}, now)
 	}},
@@ -582,7 +585,7 @@ func setupSmall(t *testing.T) small {
 	s := small{first: request(t, plan(stage(1))), answered: make(chan error, 1)}
 	s.url, s.outbox = dbtest.Database(t), &dbtest.Outbox{}
 	var err error
-	s.store, err = db.New(db.Config{Pool: dbtest.PoolOf(t, s.url), Outbox: s.outbox, Committers: 1, Queue: 2})
+	s.store, err = db.New(db.Config{Pool: dbtest.PoolOf(t, s.url), Outbox: s.outbox, Box: dbtest.Box(t), Committers: 1, Queue: 2})
 	require.NoError(t, err)
 	t.Cleanup(s.store.Close)
 	s.release = holdSubmits(t, s.url)

@@ -17,18 +17,20 @@ import (
 
 // Ticket reads a ticket whole. CodeNotFound when there is none for ref.
 func (s *Store) Ticket(ctx context.Context, ref Ref) (approvals.Ticket, error) {
-	t, _, err := scanFull(s.pool.QueryRow(ctx,
-		`SELECT`+fullColumns+fromTickets+`WHERE t.id = $1 AND ($2 = '' OR t.caller = $2)`, ref.ID, ref.Caller))
-	return t, classify(err)
+	t, err := s.tickets.get(ctx, ref.ID)
+	if err == nil && ref.Caller != "" && t.Caller != ref.Caller {
+		return approvals.Ticket{}, notFound()
+	}
+	return t, err
 }
 
-// Version reads what is needed to say that nothing has changed.
+// Version reads what is needed to say that nothing has changed. CodeNotFound as for Ticket.
 func (s *Store) Version(ctx context.Context, ref Ref) (int64, approvals.State, error) {
-	var version int64
-	var state approvals.State
-	err := s.pool.QueryRow(ctx, `SELECT version, state FROM tickets WHERE id = $1 AND ($2 = '' OR caller = $2)`,
-		ref.ID, ref.Caller).Scan(&version, &state)
-	return version, state, classify(err)
+	c, err := s.versions.get(ctx, ref.ID)
+	if err == nil && ref.Caller != "" && c.Caller != ref.Caller {
+		return 0, "", notFound()
+	}
+	return c.Version, c.State, err
 }
 
 // Cursor is a place in a list: after this ticket. The zero Cursor is the start.
@@ -156,12 +158,27 @@ func scanEntry(r pgx.CollectableRow) (audit.Entry, error) {
 // Result reads upstream's latest answer. CodeNotFound when there is none.
 func (s *Store) Result(ctx context.Context, ref Ref) (approvals.Result, error) {
 	var r approvals.Result
-	err := s.pool.QueryRow(ctx, `SELECT r.status, r.headers, r.body, r.size, r.digest, r.truncated, r.duration_ms, r.executed_at
+	var sealed []byte
+	var seq int64
+	err := s.pool.QueryRow(ctx, `SELECT r.status, r.headers, r.body, r.sealed, r.seq, r.size, r.digest, r.truncated, r.duration_ms, r.executed_at
 		FROM results r JOIN tickets t ON t.id = r.ticket_id
 		WHERE t.id = $1 AND ($2 = '' OR t.caller = $2) ORDER BY r.seq DESC LIMIT 1`, ref.ID, ref.Caller).
-		Scan(&r.Status, &r.Headers, &r.Body, &r.Size, &r.Digest, &r.Truncated, &r.DurationMS, &r.ExecutedAt)
+		Scan(&r.Status, &r.Headers, &r.Body, &sealed, &seq, &r.Size, &r.Digest, &r.Truncated, &r.DurationMS, &r.ExecutedAt)
 	r.ExecutedAt = r.ExecutedAt.UTC()
+	if err == nil && sealed != nil {
+		err = s.openResult(sealed, ref.ID, seq, &r)
+	}
 	return r, classify(err)
+}
+
+// Keyed reads the ticket that a key of a caller stands for, if it came with the very same
+// request. CodeNotFound when there is none.
+func (s *Store) Keyed(ctx context.Context, caller string, key IdempotencyKey) (approvals.Ticket, error) {
+	t, _, err := scanFull(s.pool.QueryRow(ctx, `SELECT`+fullColumns+fromTickets+`
+		JOIN idempotency_keys k ON k.ticket_id = t.id
+		WHERE k.caller = $1 AND k.route = $2 AND k.key = $3 AND k.fingerprint = $4 AND t.caller = $1`,
+		caller, key.Route, key.Key, key.Fingerprint[:]))
+	return t, classify(err)
 }
 
 // Ready reports whether the database answers and has the schema of this build.

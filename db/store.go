@@ -13,6 +13,7 @@ import (
 
 	"countersign/approvals"
 	"countersign/audit"
+	"countersign/envelope"
 )
 
 // Outbox turns effects into jobs inside the transaction that caused them. It is an
@@ -27,6 +28,8 @@ type Config struct {
 	Pool *pgxpool.Pool
 	// Outbox takes the effects. Required.
 	Outbox Outbox
+	// Box encrypts results and callbacks. Required.
+	Box *envelope.Box
 	// PublicURL opens the links in callbacks, without a slash at the end.
 	PublicURL string
 	// Logger: nil means slog.Default().
@@ -43,6 +46,7 @@ type Config struct {
 type Store struct {
 	pool      *pgxpool.Pool
 	outbox    Outbox
+	box       *envelope.Box
 	publicURL string
 	log       *slog.Logger
 	submits   chan *submitting
@@ -50,15 +54,18 @@ type Store struct {
 	door      sync.RWMutex  // guards closed and, with it, who may still send to submits
 	closed    bool
 	inFlight  sync.Map // keys being committed by this process
+	quotas    *quotas
 	watch     *watch
+	versions  *together[Change]
+	tickets   *together[approvals.Ticket]
 	stop      context.CancelFunc
 	running   sync.WaitGroup
 }
 
 // New starts a store. The committers run until Close.
 func New(c Config) (*Store, error) {
-	if c.Pool == nil || c.Outbox == nil {
-		return nil, errors.New("db.New: Pool and Outbox are required")
+	if c.Pool == nil || c.Outbox == nil || c.Box == nil {
+		return nil, errors.New("db.New: Pool, Outbox and Box are required")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -71,13 +78,17 @@ func New(c Config) (*Store, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Store{
-		pool: c.Pool, outbox: c.Outbox, publicURL: c.PublicURL, log: c.Logger,
-		submits: make(chan *submitting, c.Queue), alone: make(chan struct{}, c.Queue), watch: newWatch(), stop: stop,
+		pool: c.Pool, outbox: c.Outbox, box: c.Box, publicURL: c.PublicURL, log: c.Logger,
+		submits: make(chan *submitting, c.Queue), alone: make(chan struct{}, c.Queue), quotas: newQuotas(), watch: newWatch(), stop: stop,
 	}
 	for range c.Committers {
 		s.running.Go(func() { s.commitSubmits(ctx) })
 	}
+	s.startReaders(ctx)
 	s.running.Go(func() { s.announce(ctx) })
+	s.running.Go(func() { s.feed(ctx) })
+	s.running.Go(func() { s.patrol(ctx) })
+	s.running.Go(func() { s.quotas.forget(ctx) })
 	return s, nil
 }
 
@@ -115,10 +126,16 @@ func (s *Store) Advance(ctx context.Context, ref Ref, decide Decide) (approvals.
 }
 
 // besides is what else is written in the transaction of an Advance. It is called whatever
-// came of decide, and an error of its own undoes everything.
+// came of decide, and an error of its own undoes everything; errLeave undoes the transition only.
 type besides func(ctx context.Context, tx pgx.Tx, tr approvals.Transition, refusal error) error
 
 func (s *Store) advance(ctx context.Context, ref Ref, decide Decide, also besides) (approvals.Ticket, error) {
+	return s.advanceAfter(ctx, ref, func(context.Context, pgx.Tx) error { return nil }, decide, also)
+}
+
+// advanceAfter is advance that reads, and locks, something first: once the ticket is locked
+// and before decide is called.
+func (s *Store) advanceAfter(ctx context.Context, ref Ref, first func(context.Context, pgx.Tx) error, decide Decide, also besides) (approvals.Ticket, error) {
 	var (
 		after   approvals.Ticket
 		refusal error
@@ -130,13 +147,16 @@ func (s *Store) advance(ctx context.Context, ref Ref, decide Decide, also beside
 			if err != nil {
 				return err
 			}
+			if err := first(ctx, tx); err != nil {
+				return err
+			}
 			var tr approvals.Transition
 			// A refusal leaves through the variable: an error returned here would roll
 			// back the very event that records it.
 			tr, refusal = decide(before, now)
 			after = before
 			if err := also(ctx, tx, tr, refusal); err != nil || tr.Empty() {
-				return err
+				return unlessLeft(err)
 			}
 			after = tr.Ticket
 			return s.write(ctx, tx, before, head, tr)
@@ -145,8 +165,16 @@ func (s *Store) advance(ctx context.Context, ref Ref, decide Decide, also beside
 	if err != nil {
 		return approvals.Ticket{}, classify(fmt.Errorf("advance ticket %s: %w", ref.ID, err))
 	}
-	s.watch.changed(after.ID)
+	s.watch.moved(after)
 	return after, refusal
+}
+
+// unlessLeft has what was written besides committed where the ticket is left as it is.
+func unlessLeft(err error) error {
+	if errors.Is(err, errLeave) {
+		return nil
+	}
+	return err
 }
 
 // write commits a transition to the tables: the guarded update of the state, each event
@@ -160,7 +188,9 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, before approvals.Ticket, h
 	queueUpdate(b, before, tr.Ticket, entries[len(entries)-1].Hash)
 	for _, entry := range entries {
 		queueEvent(b, entry)
-		queueProjections(b, entry.Event, tr.Result)
+		if err := s.queueProjections(b, entry.Event, tr.Result); err != nil {
+			return err
+		}
 	}
 	if err := s.queueDeliveries(b, tr); err != nil {
 		return err

@@ -37,6 +37,14 @@ type SubmitRequest struct {
 	Plan       approvals.Plan
 	Directory  approvals.Directory
 	Key        IdempotencyKey
+	// Direct says that whoever submits makes the call at once, if it is allowed outright: its
+	// ticket is opened without a job that would do so. Should that process die, the sweeper
+	// finds the ticket.
+	Direct bool
+	// Quota is how many unfinished tickets the caller may have; a [*QuotaError] refuses what
+	// would be one more. Zero: any number. A ticket that takes another's place, or is
+	// refused by its rule at once, is never one more.
+	Quota int
 }
 
 // SubmitResult is the ticket a submit stands for.
@@ -55,6 +63,18 @@ type submitting struct {
 	err   error
 }
 
+// open opens the ticket. Of a direct one nobody else is asked to make the call.
+func (p *submitting) open(now time.Time) approvals.Transition {
+	tr := p.call.Open(now)
+	if p.req.Direct {
+		tr.Effects = slices.DeleteFunc(tr.Effects, func(e approvals.Effect) bool {
+			_, executes := e.(approvals.Execute)
+			return executes
+		})
+	}
+	return tr
+}
+
 // Submit opens a ticket, or finds the one its key already stands for. It returns after
 // the commit.
 //
@@ -68,7 +88,7 @@ type submitting struct {
 // that ticket refuses, opens none and does not use up its key.
 //
 // Errors: an *approvals.Error when the domain refuses, CodeNotFound when the ticket to be
-// superseded is not there for this caller; ErrKeyReused, ErrKeyInProgress, ErrOverloaded,
+// superseded is not there for this caller; a *QuotaError; ErrKeyReused, ErrKeyInProgress, ErrOverloaded,
 // ErrUnavailable.
 func (s *Store) Submit(ctx context.Context, req SubmitRequest) (SubmitResult, error) {
 	// The domain's answer does not depend on the hour, so a refusal costs no round trip
@@ -172,7 +192,7 @@ func (s *Store) commit(ctx context.Context, batch []*submitting) {
 	}
 	for _, p := range batch {
 		if p.err == nil && !p.res.Replayed {
-			s.watch.changed(p.res.Ticket.ID)
+			s.watch.moved(p.res.Ticket)
 			if old := p.res.Ticket.Supersedes; old != "" {
 				s.watch.changed(old)
 			}
@@ -192,18 +212,22 @@ func (s *Store) commitTogether(ctx context.Context, batch []*submitting) error {
 			strings.Compare(a.req.Key.Route, b.req.Key.Route), strings.Compare(a.req.Key.Key, b.req.Key.Key))
 	})
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		fresh, err := claimKeys(ctx, tx, batch)
+		admitted, err := s.admit(ctx, tx, batch)
+		if err != nil || len(admitted) == 0 {
+			return err
+		}
+		fresh, err := claimKeys(ctx, tx, admitted)
 		if err != nil {
 			return err
 		}
 		var open []approvals.Transition
-		for _, p := range batch {
+		for _, p := range admitted {
 			now, ok := fresh[p.req.Submission.ID]
 			if !ok {
 				p.res, p.err = replayed(ctx, tx, p.req)
 				continue
 			}
-			tr := p.call.Open(now)
+			tr := p.open(now)
 			p.res.Ticket = tr.Ticket
 			open = append(open, tr)
 		}

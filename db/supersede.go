@@ -57,7 +57,7 @@ func (s *Store) supersede(ctx context.Context, tx pgx.Tx, p *submitting) error {
 	if err != nil {
 		return fmt.Errorf("supersede ticket %s: %w", sub.Supersedes, err)
 	}
-	opened := p.call.Open(now)
+	opened := p.open(now)
 	closed, err := old.Supersede(opened.Events[0].Actor, opened.Ticket.ID, now)
 	if err != nil {
 		return err // and the key is free again

@@ -275,7 +275,7 @@ func TestTwoTicketsAreLinkedFromBothEndsOrNotAtAll(t *testing.T) {
 func TestSubmitsThatSupersedeWaitApartAndBounded(t *testing.T) {
 	t.Parallel()
 	url := dbtest.Database(t)
-	store, err := db.New(db.Config{Pool: dbtest.PoolOf(t, url), Outbox: &dbtest.Outbox{}, Committers: 1, Queue: 2})
+	store, err := db.New(db.Config{Pool: dbtest.PoolOf(t, url), Outbox: &dbtest.Outbox{}, Box: dbtest.Box(t), Committers: 1, Queue: 2})
 	require.NoError(t, err)
 	t.Cleanup(store.Close)
 	old := prepare(t, store, verb{})

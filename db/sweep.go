@@ -98,7 +98,7 @@ const unlockTimeout = 2 * time.Second
 // to say which timer it is: no headers, bodies or decisions.
 func (s *Store) Due(ctx context.Context, limit int) ([]approvals.Ticket, error) {
 	rows, err := s.pool.Query(ctx, `SELECT`+ticketColumns+fromTickets+`
-		WHERE t.wake_at <= clock_timestamp() ORDER BY t.wake_at LIMIT $1`, limit)
+		WHERE t.wake_at <= statement_timestamp() ORDER BY t.wake_at LIMIT $1`, limit) // which an index can be searched by
 	if err != nil {
 		return nil, classify(fmt.Errorf("list due tickets: %w", err))
 	}
@@ -127,12 +127,13 @@ func (s *Store) Open(ctx context.Context, after string, limit int) ([]approvals.
 
 // Overdue lists tickets whose timer should have fired longer than grace ago.
 func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]string, error) {
-	return s.ids(ctx, `SELECT id FROM tickets WHERE wake_at < clock_timestamp() - $1::interval ORDER BY wake_at LIMIT $2`, grace, limit)
+	return s.ids(ctx, `SELECT id FROM tickets WHERE wake_at < statement_timestamp() - $1::interval ORDER BY wake_at LIMIT $2`, grace, limit)
 }
 
 // Unstarted lists tickets that have been ready to execute, and unclaimed, for longer
 // than grace without a job that would start them. Those that wait for their hour are not
-// ready: it is a timer, and Overdue tells of one that is late.
+// ready: it is a timer, and Overdue tells of one that is late. Nor are those that stand in
+// line in front of a lane.
 func (s *Store) Unstarted(ctx context.Context, grace time.Duration, limit int) ([]string, error) {
 	return s.ids(ctx, `SELECT id FROM tickets t JOIN calls c ON c.ticket_id = t.id
 		WHERE state IN ('approved', 'executing') AND claimed_by IS NULL
@@ -141,21 +142,8 @@ func (s *Store) Unstarted(ctx context.Context, grace time.Duration, limit int) (
 		AND NOT EXISTS (
 			SELECT 1 FROM river_job j WHERE j.kind = 'execute' AND j.args->>'ticket_id' = t.id
 			AND j.state IN ('available', 'scheduled', 'retryable', 'running'))
+		AND NOT EXISTS (SELECT FROM lane_waiting w WHERE w.ticket_id = t.id)
 		ORDER BY updated_at LIMIT $2`, grace, limit)
-}
-
-// Undelivered lists deliveries that were due longer than grace ago and have no job.
-func (s *Store) Undelivered(ctx context.Context, grace time.Duration, limit int) ([]Delivery, error) {
-	rows, err := s.pool.Query(ctx, `SELECT ticket_id, seq, message_id, event_type, url, payload, state, attempts FROM deliveries d
-		WHERE state = 'pending' AND next_attempt_at < clock_timestamp() - $1::interval AND NOT EXISTS (
-			SELECT 1 FROM river_job j WHERE j.kind = 'deliver'
-			AND j.args->>'ticket_id' = d.ticket_id AND (j.args->>'seq')::bigint = d.seq
-			AND j.state IN ('available', 'scheduled', 'retryable', 'running')) ORDER BY next_attempt_at LIMIT $2`, grace, limit)
-	if err != nil {
-		return nil, classify(fmt.Errorf("list undelivered: %w", err))
-	}
-	out, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Delivery])
-	return out, classify(err)
 }
 
 func (s *Store) ids(ctx context.Context, sql string, args ...any) ([]string, error) {

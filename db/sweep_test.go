@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"countersign/approvals"
 	"countersign/db"
 )
 
@@ -125,41 +124,6 @@ func TestUnstartedListsWhatIsReadyAndHasNoJob(t *testing.T) {
 	got, err = f.store.Unstarted(t.Context(), time.Minute, 2)
 	require.NoError(t, err)
 	require.Len(t, got, 2)
-}
-
-func TestUndeliveredListsWhatIsDueAndHasNoJob(t *testing.T) {
-	t.Parallel()
-	f := setup(t)
-	back := past(t, f)
-	conn := superuser(t, f.url)
-	owed := prepare(t, f.store, verbs["DeliveryFailed"]) // cancelled, so a callback is owed
-	prepare(t, f.store, verb{after: []string{"Cancel"}}) // owed, but not for long
-	delivered := prepare(t, f.store, verb{after: []string{"Cancel", "DeliveryFailed", "Delivered"}})
-	undelivered := func() []db.Delivery {
-		t.Helper()
-		got, err := f.store.Undelivered(t.Context(), time.Minute, 10)
-		require.NoError(t, err)
-		return got
-	}
-	require.Empty(t, undelivered())
-	back(`UPDATE deliveries SET next_attempt_at = now() - interval '2 minutes' WHERE ticket_id IN ($1, $2) AND state = 'pending'`, owed, delivered)
-	got := undelivered()
-	require.Len(t, got, 1)
-	want, err := f.store.Delivery(t.Context(), owed, 2)
-	require.NoError(t, err)
-	require.Equal(t, want, got[0])
-	require.Equal(t, approvals.EventCancelled, got[0].EventType)
-	require.Equal(t, approvals.CallbackPending, got[0].State)
-	require.Equal(t, "https://hooks.example.com/countersign", got[0].URL)
-	require.Contains(t, string(got[0].Payload), owed)
-
-	job(t, conn, "deliver", "available", `{"ticket_id": "`+owed+`", "seq": 1}`)
-	job(t, conn, "deliver", "discarded", `{"ticket_id": "`+owed+`", "seq": 2}`)
-	require.Len(t, undelivered(), 1, "jobs for another event, or over, do not count")
-	job(t, conn, "deliver", "retryable", `{"ticket_id": "`+owed+`", "seq": 2}`)
-	require.Empty(t, undelivered())
-	_, err = f.store.Delivery(t.Context(), owed, 1)
-	require.Equal(t, approvals.CodeNotFound, approvals.ErrorCode(err))
 }
 
 func TestJobsOfTheSilentAreRescued(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -20,7 +19,7 @@ const ticketColumns = `
 	t.released_at, t.epoch, t.claimed_by, t.execution_started_at, t.finished_at, t.cancel_requested_at, t.superseded_by,
 	t.result, t.problem, t.callback_state, t.callback_seq, t.refusals, t.viewers, t.head_hash,
 	c.upstream, c.method, c.path, c.query, c.digest, c.on_behalf_of, c.justification, c.metadata, c.callback_url,
-	c.callback_events, c.not_before, c.supersedes, coalesce(t.amended_plan, c.plan)`
+	c.callback_events, c.callback_payload, c.not_before, c.supersedes, coalesce(t.amended_plan, c.plan)`
 
 const fullColumns = ticketColumns + `, c.headers, c.body,
 	coalesce((SELECT json_agg(json_build_object(
@@ -37,6 +36,7 @@ type row struct {
 	head                []byte
 	paused, pausedHours int64 // in microseconds
 	callbackURL         *string
+	callbackPayload     string
 	events              []approvals.EventType
 	times               [8]*time.Time
 	texts               [3]*string
@@ -50,7 +50,7 @@ func (r *row) targets() []any {
 		&r.times[3], &t.Epoch, &r.texts[0], &r.times[4], &r.times[5], &r.times[6], &r.texts[1],
 		&t.Result, &t.Problem, &t.CallbackState, &t.CallbackSeq, &t.Refusals, &t.Viewers, &r.head,
 		&t.Call.Upstream, &t.Call.Method, &t.Call.Path, &t.Call.Query, &t.Digest, &t.OnBehalfOf, &t.Justification,
-		&t.Metadata, &r.callbackURL, &r.events, &r.times[7], &r.texts[2], &t.Plan,
+		&t.Metadata, &r.callbackURL, &r.events, &r.callbackPayload, &r.times[7], &r.texts[2], &t.Plan,
 	}
 }
 
@@ -77,7 +77,7 @@ func (r *row) ticket() approvals.Ticket {
 		t.Metadata = nil
 	}
 	if r.callbackURL != nil {
-		t.Callback = &approvals.Callback{URL: *r.callbackURL}
+		t.Callback = &approvals.Callback{URL: *r.callbackURL, Payload: r.callbackPayload}
 		if len(r.events) > 0 {
 			t.Callback.Events = r.events
 		}
@@ -182,7 +182,7 @@ func queueEvent(b *pgx.Batch, entry audit.Entry) {
 }
 
 // queueProjections writes the rows that repeat an event where people look for it.
-func queueProjections(b *pgx.Batch, e approvals.Event, result *approvals.Result) {
+func (s *Store) queueProjections(b *pgx.Batch, e approvals.Event, result *approvals.Result) error {
 	if d := e.Data.Decision; d != nil {
 		b.Queue(`INSERT INTO decisions
 			(ticket_id, person, seq, stage, verdict, comment, digest, groups, via, ref, message_ts, at, in_place_of, channel, rendered)
@@ -191,56 +191,17 @@ func queueProjections(b *pgx.Batch, e approvals.Event, result *approvals.Result)
 			d.Channel, d.Rendered)
 	}
 	if r := e.Data.Result; r != nil && result != nil {
+		sealed, err := s.sealResult(e.TicketID, e.Seq, *result)
+		if err != nil {
+			return err
+		}
 		b.Queue(`INSERT INTO results
-			(ticket_id, seq, status, headers, body, size, digest, truncated, duration_ms, executed_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-			e.TicketID, e.Seq, r.Status, headers(result.Headers), bytesOf(result.Body), r.Size, r.Digest, r.Truncated,
-			r.DurationMS, r.ExecutedAt)
+			(ticket_id, seq, status, headers, body, sealed, size, digest, truncated, duration_ms, executed_at)
+			VALUES ($1, $2, $3, '[]', '', $4, $5, $6, $7, $8, $9)`,
+			e.TicketID, e.Seq, r.Status, sealed, r.Size, r.Digest, r.Truncated, r.DurationMS, r.ExecutedAt)
 	}
 	if a := e.Data.Delivery; a != nil {
 		queueAttempt(b, e, *a)
-	}
-}
-
-func queueAttempt(b *pgx.Batch, e approvals.Event, a approvals.DeliveryAttempt) {
-	state := map[approvals.EventType]string{
-		approvals.EventCallbackDelivered: "delivered", approvals.EventCallbackExhausted: "exhausted",
-		approvals.EventCallbackFailed: "pending",
-	}[e.Type]
-	b.Queue(`UPDATE deliveries SET state = $3, attempts = $4, next_attempt_at = $5
-		WHERE ticket_id = $1 AND seq = $2 AND attempts = $4 - 1`,
-		e.TicketID, a.Seq, state, a.Number, null(a.NextAt),
-	).Exec(func(tag pgconn.CommandTag) error {
-		if tag.RowsAffected() != 1 {
-			return errVersion
-		}
-		return nil
-	})
-	b.Queue(`INSERT INTO delivery_attempts (ticket_id, seq, number, at, status, error, duration_ms, next_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		e.TicketID, a.Seq, a.Number, e.At, a.Status, a.Error, a.DurationMS, null(a.NextAt))
-}
-
-// queueDeliveries persists the bytes of each callback that the transition's events owe.
-func (s *Store) queueDeliveries(b *pgx.Batch, tr approvals.Transition) error {
-	first := tr.Events[0].Seq
-	for _, effect := range tr.Effects {
-		d, ok := effect.(approvals.Deliver)
-		if !ok || d.Seq < first {
-			continue // not a delivery, or a retry of one made before
-		}
-		e := tr.Events[d.Seq-first]
-		payload, err := approvals.CallbackPayload(tr.Ticket, e, tr.Result, s.publicURL)
-		if err != nil {
-			return fmt.Errorf("render callback for event %d: %w", e.Seq, err)
-		}
-		id, err := uuid.NewV7()
-		if err != nil {
-			return fmt.Errorf("make message id: %w", err)
-		}
-		b.Queue(`INSERT INTO deliveries (ticket_id, seq, message_id, event_type, url, payload, state, attempts, next_attempt_at, created_at)
-			VALUES ($1, $2, $3, $4, $5, $6, 'pending', 0, $7, $7)`,
-			tr.Ticket.ID, e.Seq, approvals.MessageID(id), e.Type, tr.Ticket.Callback.URL, payload, e.At)
 	}
 	return nil
 }

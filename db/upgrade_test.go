@@ -262,9 +262,25 @@ func TestTheWayBackIsRefusedForWhatTheSchemaBeforeCannotHold(t *testing.T) {
 			t.Helper()
 			f.advance(t, f.submit(t, plan(stage(1))).ID, verbs["Decide"].do)
 		}, "only this schema can hold"},
+		"an encrypted callback": {15, func(t *testing.T, f fixture) {
+			t.Helper()
+			prepare(t, f.store, verb{after: []string{"Cancel"}})
+		}, "only this schema can hold"},
+		"a redelivery": {15, func(t *testing.T, f fixture) {
+			t.Helper()
+			prepare(t, f.store, verb{after: []string{"Cancel", "DeliveryFailed", "RequestRedelivery"}})
+			unsealed(t, f)
+		}, "only this schema can hold"},
+		"what an endpoint did": {15, func(t *testing.T, f fixture) {
+			t.Helper()
+			require.NoError(t, f.store.NoteServiceEvent(t.Context(), db.EndpointStream("end_1"), db.EndpointEnabled, caller(), nil))
+		}, "only this schema can hold"},
 	} {
 		f := setup(t)
 		c.lives(t, f)
+		if c.step < 15 {
+			unsealed(t, f) // as releases did that encrypted nothing
+		}
 		if c.step < migrations.Latest {
 			migrateTo(t, f.url, c.step, migrations.Latest, c.step)
 		}
@@ -279,6 +295,14 @@ func TestTheWayBackIsRefusedForWhatTheSchemaBeforeCannotHold(t *testing.T) {
 		}
 		require.NoError(t, f.store.Ready(t.Context()), "%s: it goes on as it was", doing)
 	}
+}
+
+// unsealed leaves nothing encrypted.
+func unsealed(t *testing.T, f fixture) {
+	t.Helper()
+	back := past(t, f)
+	back(`UPDATE deliveries SET payload = '{}', sealed = NULL`)
+	back(`UPDATE results SET sealed = NULL`)
 }
 
 // TestTheServiceOfBeforeWorksOnTheSchemaOfNow writes as a release did that knows nothing

@@ -2,6 +2,8 @@ package db
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -9,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"countersign/approvals"
 )
 
 const (
@@ -20,34 +24,52 @@ const (
 	announceEvery = 10 * time.Millisecond
 	// maxPayload keeps a notification below Postgres's limit of 8,000 bytes.
 	maxPayload = 7900
-	// lookAgain is how often a waiter looks for itself, should a notification be lost.
+	// lookAgain is how often all that is waited for is read again, should a notification be
+	// lost.
 	lookAgain = 5 * time.Second
 )
 
-// watch wakes those who wait for a ticket, in this process at once and in others
-// through one coalesced notification.
+// watch hands changes on: to those who wait in this process at once, and to other
+// processes through one coalesced notification.
 type watch struct {
-	mu      sync.Mutex
-	waiters map[string]map[chan struct{}]struct{}
-	all     map[chan string]struct{}
-	dirty   map[string]struct{}
-	kick    chan struct{}
-	closed  chan struct{}
-	once    sync.Once
+	hub  *hub
+	self string // begins what this process announces
+
+	mu     sync.Mutex
+	all    map[chan string]struct{}
+	dirty  map[string]struct{}
+	kick   chan struct{}
+	closed chan struct{}
+	once   sync.Once
 }
 
 func newWatch() *watch {
-	return &watch{
-		waiters: make(map[string]map[chan struct{}]struct{}), all: make(map[chan string]struct{}),
+	w := &watch{
+		self: "@" + rand.Text(), all: make(map[chan string]struct{}),
 		dirty: make(map[string]struct{}), kick: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
+	w.hub = newHub(w.closed)
+	return w
 }
 
 func (w *watch) close() { w.once.Do(func() { close(w.closed) }) }
 
-// changed wakes local waiters and queues the id for the other processes.
+// moved wakes those who wait for a ticket in this process, which need not read it again,
+// and queues its id for the other processes.
+func (w *watch) moved(t approvals.Ticket) {
+	w.hub.learn(changeOf(t))
+	w.tell(t.ID)
+	w.queue(t.ID)
+}
+
+// changed is moved for a ticket of which no more is known than that it has changed.
 func (w *watch) changed(id string) {
-	w.wake(id)
+	w.hub.heard(id)
+	w.tell(id)
+	w.queue(id)
+}
+
+func (w *watch) queue(id string) {
 	w.mu.Lock()
 	w.dirty[id] = struct{}{}
 	w.mu.Unlock()
@@ -57,15 +79,9 @@ func (w *watch) changed(id string) {
 	}
 }
 
-func (w *watch) wake(id string) {
+func (w *watch) tell(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for ch := range w.waiters[id] {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
-	}
 	for ch := range w.all {
 		select {
 		case ch <- id:
@@ -74,48 +90,21 @@ func (w *watch) wake(id string) {
 	}
 }
 
-func (w *watch) add(id string) chan struct{} {
-	ch := make(chan struct{}, 1)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.waiters[id] == nil {
-		w.waiters[id] = make(map[chan struct{}]struct{})
-	}
-	w.waiters[id][ch] = struct{}{}
-	return ch
-}
-
-func (w *watch) remove(id string, ch chan struct{}) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.waiters[id], ch)
-	if len(w.waiters[id]) == 0 {
-		delete(w.waiters, id)
-	}
-}
-
-// Wait returns nil as soon as the ticket may have passed version, or when the store
-// closes; the caller reads again. It returns ctx's error when that ends first.
+// Wait returns nil as soon as the ticket has passed version, or when the store closes; the
+// caller reads again. It returns ctx's error when that ends first, and one with
+// CodeNotFound when there is no such ticket.
 func (s *Store) Wait(ctx context.Context, id string, version int64) error {
-	ch := s.watch.add(id)
-	defer s.watch.remove(id, ch)
-	ticker := time.NewTicker(lookAgain)
-	defer ticker.Stop()
-	for {
-		// Looked up after registering: a change in between is either seen here or wakes us.
-		now, _, err := s.Version(ctx, Ref{ID: id})
-		if err != nil || now > version {
-			return err
-		}
-		select {
-		case <-ch:
-		case <-ticker.C:
-		case <-s.watch.closed:
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("wait for ticket: %w", ctx.Err())
-		}
+	sub := s.Subscribe(Topic{Ticket: id})
+	defer sub.Close()
+	// Looked up after subscribing: a change in between is either seen here or wakes us.
+	now, _, err := s.Version(ctx, Ref{ID: id})
+	if err != nil || now > version {
+		return err
 	}
+	if _, err := sub.Next(ctx, version); !errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return nil
 }
 
 // Changes sends the ids of tickets that have changed, in this process or another, until
@@ -172,13 +161,15 @@ func (w *watch) payloads() []string {
 	var out []string
 	var b strings.Builder
 	for id := range w.dirty {
+		if b.Len() == 0 {
+			b.WriteString(w.self) // processes that do not know this mark take it for an id of nothing
+		}
 		if b.Len()+len(id)+1 > maxPayload {
 			out = append(out, b.String())
 			b.Reset()
+			b.WriteString(w.self)
 		}
-		if b.Len() > 0 {
-			b.WriteByte(',')
-		}
+		b.WriteByte(',')
 		b.WriteString(id)
 	}
 	if b.Len() > 0 {
@@ -188,8 +179,9 @@ func (w *watch) payloads() []string {
 	return out
 }
 
-// Listen wakes waiters of this process for changes made by others, on one connection
-// for the whole process, until ctx ends. It reconnects by itself.
+// Listen wakes those who wait in this process for changes made by others, on one connection
+// for the whole process, until ctx ends. It reconnects by itself, and then has everything
+// that is waited for read again.
 func (s *Store) Listen(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := s.listen(ctx); err != nil && ctx.Err() == nil {
@@ -208,13 +200,21 @@ func (s *Store) listen(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	s.watch.hub.doubt() // nobody told us what happened while we were not listening
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {
 			return fmt.Errorf("wait for notification: %w", err)
 		}
+		if strings.HasPrefix(n.Payload, s.watch.self) {
+			continue // our own, known since the commit
+		}
 		for id := range strings.SplitSeq(n.Payload, ",") {
-			s.watch.wake(id)
+			if strings.HasPrefix(id, "@") {
+				continue // who says so
+			}
+			s.watch.hub.heard(id)
+			s.watch.tell(id)
 		}
 	}
 }

@@ -358,3 +358,19 @@ func TestNextAttemptHeedsTheVerdict(t *testing.T) {
 		require.Equal(t, []any{c.want, c.more}, []any{wait, more}, "%+v", c)
 	}
 }
+
+func TestACallerIsToldWhyAnAnswerDidNotDo(t *testing.T) {
+	t.Parallel()
+	for head, want := range map[string]string{
+		"302 Found\r\nLocation: /elsewhere":            "the receiver answered with a redirect, which is not followed",
+		"410 Gone":                                     "the receiver answered 410 Gone: nothing more is sent there",
+		"500 No\r\nWebhook-Delivery: disable":          "the receiver asked that nothing more be sent there",
+		"302 Found\r\nWebhook-Delivery: abort-message": "the receiver asked not to be sent this message again",
+		"404 Not Found":                                "the receiver did not answer 2xx",
+	} {
+		server := serveRaw(t, answer("HTTP/1.1 "+head+"\r\nContent-Length: 0\r\n\r\n"))
+		result := newDeliverer(t, egress.DelivererConfig{Policy: loopback()}).Do(t.Context(), attempt(t, server.url("/").String()))
+		require.Equal(t, want, result.Err, head)
+		require.Equal(t, egress.ErrorStatus, result.ErrorClass, head)
+	}
+}

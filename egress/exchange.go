@@ -33,6 +33,8 @@ type exchange struct {
 	tls   *tls.Config
 	state atomic.Int32
 	dials atomic.Int32
+	// tunnel is the way through a proxy, if there is one. Its bytes are not of the request and do not count as written.
+	tunnel tunnelWatch
 }
 
 // seal reports whether the request is provably unsent. If so, it also makes sure that it stays so.
@@ -90,7 +92,7 @@ func (x *exchange) connect(ctx context.Context, network, addr string) (net.Conn,
 	if x.dials.Add(1) > 1 {
 		return nil, errSecondDial
 	}
-	conn, err := x.guard.dial(ctx, network, addr)
+	conn, err := x.guard.dial(x.tunnel.attach(ctx), network, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,11 @@ type Upstream struct {
 	RootCAs *x509.CertPool
 	// ClientCertificates are offered instead of the policy's. Nil: the policy's.
 	ClientCertificates []tls.Certificate
+	// Proxy is the forward proxy that the upstream is reached through, http://host:port or https://host:port without user
+	// information. It is asked by CONNECT, for http too, and resolves the upstream's name. Nil: none.
+	Proxy *url.URL
+	// ProxyAuthorization is the value of Proxy-Authorization, such as "Basic …". Only the proxy is told. Empty: none.
+	ProxyAuthorization Secret
 }
 
 // Request is an approved call.
@@ -63,12 +69,17 @@ type Request struct {
 	Body []byte
 	// IdempotencyKey is sent unless Headers have one; at most 255 characters. Empty: none.
 	IdempotencyKey string
+	// Answer is called at most once, when the head of the answer is there, and returns where the body is written as it
+	// comes, without credentials; see Stream. Headers are those of Outcome. Length is -1 if it is not known or may change
+	// because a credential is taken out. It and the writer are used by a goroutine of their own, until Outcome.Stream.Wait
+	// returns. A body that is withheld (ErrorEncoded) is not streamed. Nil: not streamed.
+	Answer func(status int, headers []Header, length int64) io.Writer
 }
 
 // ExecutorConfig configures NewExecutor.
 type ExecutorConfig struct {
 	// Policy for upstreams: any address but metadata services, which AllowPrefixes opens. Of the rest, DenyAddrs,
-	// RootCAs, ClientCertificates and Resolver count.
+	// RootCAs, ClientCertificates and Resolver count. An upstream has its own Proxy.
 	Policy Policy
 	// Version is the product's, for User-Agent. Empty: dev.
 	Version string
@@ -89,7 +100,7 @@ func NewExecutor(config ExecutorConfig) (*Executor, error) {
 		return nil, errors.New("executor config: Now is required")
 	}
 	return &Executor{
-		guard:     newUpstreamGuard(config.Policy),
+		guard:     newUpstreamGuard(config.Policy).through(nil, Secret{}),
 		userAgent: productName + cmp.Or(config.Version, defaultVersion),
 		now:       config.Now,
 	}, nil
@@ -114,6 +125,7 @@ func CheckUpstream(up Upstream) error {
 			problems = append(problems, fmt.Errorf("response header %q is never kept", name))
 		}
 	}
+	problems = append(problems, checkProxy(up.Proxy, up.ProxyAuthorization))
 	if up.Timeout < 0 || up.MaxResponseBytes < 0 || up.MaxResponseBytes > maxMaxResponse {
 		problems = append(problems, fmt.Errorf("timeout must not be negative, response limit between 0 and %d bytes", maxMaxResponse))
 	}
@@ -161,7 +173,8 @@ func checkCredential(c Credential) error {
 // (nil: none) sees the request as it will be sent, but for the credentials, and may still refuse it: it is the place to
 // compare digests and to record that sending starts. It runs under ctx, the deadline of the upstream starts after it.
 //
-// ctx ending gives up the exchange, which is then NotSent or Unknown as the connection knows.
+// ctx ending gives up the exchange, which is then NotSent or Unknown as the connection knows. Do does not wait for the
+// writer of r.Answer: record the outcome, then wait for Outcome.Stream.
 func (e *Executor) Do(ctx context.Context, up Upstream, r Request, beforeDial func(*http.Request) error) Outcome {
 	started := e.now()
 	outcome := e.do(ctx, up, r, beforeDial)
@@ -180,19 +193,21 @@ func (e *Executor) do(ctx context.Context, up Upstream, r Request, beforeDial fu
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(up.Timeout, defaultUpstreamTimeout))
-	defer cancel()
 	req = req.WithContext(ctx)
 	for _, c := range up.Credentials { // last, and with Set: nothing that was there before is left
 		req.Header.Set(c.Name, c.Value.reveal())
 	}
-	scrub := newScrubber(up.Credentials)
-	x := &exchange{guard: e.guard, tls: e.tlsConfig(up)}
+	scrub := newScrubber(append(slices.Clone(up.Credentials), Credential{Value: up.ProxyAuthorization}))
+	x := &exchange{guard: e.guard.through(up.Proxy, up.ProxyAuthorization), tls: e.tlsConfig(up)}
 	resp, err := x.transport(ctx).RoundTrip(req) // not a Client: it would follow redirects and rewrite headers
 	if err != nil {
-		return failed(x, up, scrub, withCause(ctx, err))
+		defer cancel()
+		return failed(x, up, scrub, x.tunnel.blame(withCause(ctx, err)))
 	}
-	defer func() { _ = resp.Body.Close() }()
-	return answered(up, scrub, resp)
+	return answered(ctx, up, r.Answer, scrub, resp, func() {
+		_ = resp.Body.Close()
+		cancel()
+	})
 }
 
 // failed decides between the two ways of not having an answer. One thing only counts as proof that nothing was sent: the

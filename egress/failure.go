@@ -16,6 +16,7 @@ const (
 	ErrorInvalid    = "invalid_request"   // the request or the configuration broke a rule; nothing was dialled
 	ErrorRefused    = "refused"           // beforeDial said no; nothing was dialled
 	ErrorBlocked    = "blocked"           // the egress policy said no
+	ErrorProxy      = "proxy"             // our own forward proxy failed or refused; nothing of the request was sent
 	ErrorDNS        = "dns"               // the name could not be resolved
 	ErrorConnect    = "connect"           // no connection
 	ErrorTLS        = "tls"               // no TLS handshake, or a certificate we do not trust
@@ -27,6 +28,7 @@ const (
 	ErrorTooLarge   = "answer_too_large"  // the body was cut at the limit
 	ErrorEncoded    = "answer_encoded"    // the body was withheld: it was compressed though we asked for none
 	ErrorStatus     = "http_status"       // an answer outside 2xx; callbacks only
+	ErrorConsent    = "no_consent"        // an answer that does not ask for callbacks; challenges only
 )
 
 // failureClass names an error of an exchange whose answer never came.
@@ -36,6 +38,8 @@ func failureClass(err error) string {
 		return ErrorBlocked
 	case errors.Is(err, context.Canceled):
 		return ErrorCanceled
+	case is[*proxyError](err): // before what it wraps
+		return ErrorProxy
 	case is[*net.DNSError](err):
 		return ErrorDNS
 	case isTimeout(err): // of the handshake, too
@@ -61,7 +65,7 @@ func withCause(ctx context.Context, err error) error {
 
 func isDial(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "dial"
+	return errors.Is(err, errTargetUnreached) || ok && op.Op == "dial"
 }
 
 func isTLS(err error) bool {
@@ -107,12 +111,16 @@ func shorten(text string) string {
 	return strings.ToValidUTF8(text[:maxErrorText], "") + " (shortened)"
 }
 
-// shortened keeps an error as it is unless its text is too long to log.
-func shortened(err error) error {
-	if text := err.Error(); len(text) > maxErrorText {
-		return &cleanError{text: shorten(text), err: err}
+// cause keeps an error as it is unless its text has a secret in it, or is too long to log.
+func (s scrubber) cause(err error) error {
+	if err == nil {
+		return nil
 	}
-	return err
+	text, changed := s.text(err.Error())
+	if !changed && len(text) <= maxErrorText {
+		return err
+	}
+	return &cleanError{text: shorten(text), err: err}
 }
 
 func (e *cleanError) Error() string        { return e.text }

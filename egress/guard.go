@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"syscall"
 
 	"code.dny.dev/ssrf"
@@ -58,6 +59,13 @@ func newGuard(policy Policy) *guard {
 }
 
 func newUpstreamGuard(policy Policy) *guard { return &guard{policy: policy, operator: true} }
+
+// through returns the guard with another proxy.
+func (g *guard) through(proxy *url.URL, authorization Secret) *guard {
+	other := *g
+	other.policy.Proxy, other.policy.ProxyAuthorization = proxy, authorization
+	return &other
+}
 
 // CheckAddr says whether a callback may be sent to at, with the decision taken at every dial. Errors are BlockedError.
 func CheckAddr(at netip.AddrPort, policy Policy) error { return newGuard(policy).check(at) }

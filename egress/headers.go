@@ -163,3 +163,35 @@ func keptHeaders(header http.Header, allowed []string, scrub scrubber) (kept []H
 	}
 	return kept, scrubbed
 }
+
+// callbackHeaders are ours in a callback, whatever an endpoint's configuration says: they frame the message, or are what
+// its signature is about.
+var callbackHeaders = []string{
+	"Accept-Encoding", "Connection", "Content-Digest", "Content-Encoding", "Content-Length", "Content-Type", "Expect", "Host",
+	"Keep-Alive", "Te", "Trailer", "Traceparent", "Transfer-Encoding", "Upgrade", "User-Agent",
+}
+
+var callbackPrefixes = []string{"Countersign-", "Proxy-", "Sec-", "Signature", "Webhook-"}
+
+// CheckCallbackHeader accepts the name of a header that an endpoint's configuration adds to its callbacks: a token, and
+// none of the headers that a callback has anyway or that frame it. Errors are ErrRequest.
+func CheckCallbackHeader(name string) error {
+	canonical := http.CanonicalHeaderKey(name)
+	switch {
+	case !httpguts.ValidHeaderFieldName(name):
+		return refuse("a header name is not a token")
+	case slices.Contains(callbackHeaders, canonical), slices.ContainsFunc(callbackPrefixes, func(prefix string) bool { return strings.HasPrefix(canonical, prefix) }):
+		return refuse("header %s is ours in a callback", canonical)
+	}
+	return nil
+}
+
+func checkCallbackCredential(c Credential) error {
+	if err := CheckCallbackHeader(c.Name); err != nil {
+		return err
+	}
+	if value := c.Value.reveal(); value == "" || !plainValue(value) || len(value) > maxHeaderBytes {
+		return refuse("header %s must have a value of printable ASCII", http.CanonicalHeaderKey(c.Name))
+	}
+	return nil
+}

@@ -18,8 +18,9 @@ type LoginConfig struct {
 	// Issuers returns the URLs of the identity providers that the operator has configured. They may live on any network
 	// and port, as upstreams may. Asked for at every request. Nil: none.
 	Issuers func() []string
-	// AllowLoopback admits providers on loopback over http, for development and tests. Zero: https only.
-	AllowLoopback bool
+	// AllowLoopback says whether providers on loopback are admitted, over http, too, for development and tests. Asked for
+	// at every request. Nil: https only.
+	AllowLoopback func() bool
 	// Timeout of a whole exchange. Zero: 10 s.
 	Timeout time.Duration
 	// MaxResponseBytes that can be read of an answer, then ErrResponseTooLarge. Zero: 1 MiB.
@@ -33,41 +34,55 @@ type LoginConfig struct {
 // the operator's choice; whatever else a provider's metadata points at must be a public address on port 443 or 8443.
 func LoginClient(config LoginConfig) *http.Client {
 	limit := cmp.Or(config.MaxResponseBytes, defaultLoginResponse)
-	policy := Policy{AllowLoopback: config.AllowLoopback, AllowHTTP: config.AllowLoopback, RootCAs: config.RootCAs}
-	issuers := NewTransport(policy)
-	issuers.DialContext = newUpstreamGuard(policy).dial
 	return &http.Client{
 		Transport: &loginTransport{
-			config:  config,
-			issuers: issuers,
-			others:  &guardedTransport{base: NewTransport(policy), policy: policy, limit: limit},
-			limit:   limit,
+			config: config,
+			limit:  limit,
+			strict: newLoginRoads(Policy{RootCAs: config.RootCAs}, limit),
+			local:  newLoginRoads(Policy{AllowLoopback: true, AllowHTTP: true, RootCAs: config.RootCAs}, limit),
 		},
 		Timeout:       cmp.Or(config.Timeout, defaultClientTimeout),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// loginTransport tells the hosts that the operator has named from all others.
-type loginTransport struct {
-	config  LoginConfig
+// loginRoads are the ways to the hosts that the operator has named and to all others, under one policy. Each policy has
+// connections of its own, so that one which is not allowed any more is not used again.
+type loginRoads struct {
 	issuers *http.Transport
 	others  *guardedTransport
-	limit   int64
+}
+
+func newLoginRoads(policy Policy, limit int64) loginRoads {
+	issuers := NewTransport(policy)
+	issuers.DialContext = newUpstreamGuard(policy).dial
+	return loginRoads{issuers: issuers, others: &guardedTransport{base: NewTransport(policy), policy: policy, limit: limit}}
+}
+
+// loginTransport tells the hosts that the operator has named from all others.
+type loginTransport struct {
+	config        LoginConfig
+	limit         int64
+	strict, local loginRoads
 }
 
 // RoundTrip fulfils http.RoundTripper.
 func (t *loginTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := t.check(req); err != nil {
+	loopback := t.config.AllowLoopback != nil && t.config.AllowLoopback()
+	if err := t.check(req, loopback); err != nil {
 		if req.Body != nil {
 			_ = req.Body.Close()
 		}
 		return nil, err
 	}
-	if !t.named(req.URL) {
-		return t.others.RoundTrip(req)
+	roads := t.strict
+	if loopback {
+		roads = t.local
 	}
-	resp, err := t.issuers.RoundTrip(req)
+	if !t.named(req.URL) {
+		return roads.others.RoundTrip(req)
+	}
+	resp, err := roads.issuers.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
@@ -81,12 +96,14 @@ func (t *loginTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // CloseIdleConnections is called by http.Client's method of that name.
 func (t *loginTransport) CloseIdleConnections() {
-	t.issuers.CloseIdleConnections()
-	t.others.CloseIdleConnections()
+	for _, roads := range []loginRoads{t.strict, t.local} {
+		roads.issuers.CloseIdleConnections()
+		roads.others.CloseIdleConnections()
+	}
 }
 
-func (t *loginTransport) check(req *http.Request) error {
-	local := t.config.AllowLoopback && isLoopbackHost(req.URL.Hostname())
+func (t *loginTransport) check(req *http.Request, loopback bool) error {
+	local := loopback && isLoopbackHost(req.URL.Hostname())
 	safe := req.URL.Scheme == "https" || (req.URL.Scheme == "http" && local)
 	switch {
 	case req.Method != http.MethodGet:

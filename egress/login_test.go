@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 
 	"countersign/egress"
 )
+
+func onLoopback() bool { return true }
 
 func issuers(urls ...string) func() []string { return func() []string { return urls } }
 
@@ -68,7 +71,7 @@ func TestLoginClientReachesAProviderOnAnyNetwork(t *testing.T) {
 func TestLoginClientFollowsNothingAndReadsNoMoreThanItsLimit(t *testing.T) {
 	t.Parallel()
 	server := serveRaw(t, answer("HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 2\r\n\r\nok"))
-	client := egress.LoginClient(egress.LoginConfig{Issuers: issuers("http://" + server.addr), AllowLoopback: true})
+	client := egress.LoginClient(egress.LoginConfig{Issuers: issuers("http://" + server.addr), AllowLoopback: onLoopback})
 	resp, err := fetch(t, client, server.url("/").String())
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
@@ -79,11 +82,29 @@ func TestLoginClientFollowsNothingAndReadsNoMoreThanItsLimit(t *testing.T) {
 	}))
 	t.Cleanup(long.Close)
 	for name, list := range map[string]func() []string{"an issuer": issuers(long.URL), "another host": issuers()} {
-		client := egress.LoginClient(egress.LoginConfig{Issuers: list, AllowLoopback: true, MaxResponseBytes: 100})
+		client := egress.LoginClient(egress.LoginConfig{Issuers: list, AllowLoopback: onLoopback, MaxResponseBytes: 100})
 		resp, err := fetch(t, client, long.URL)
 		require.NoError(t, err, name)
 		_, err = io.ReadAll(resp.Body)
 		require.ErrorIs(t, err, egress.ErrResponseTooLarge, name)
+		require.NoError(t, resp.Body.Close())
+	}
+}
+
+func TestLoginClientObeysTheConfigurationAsItIsNow(t *testing.T) {
+	t.Parallel()
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "keys") }))
+	t.Cleanup(provider.Close)
+	var allowed atomic.Bool
+	client := egress.LoginClient(egress.LoginConfig{Issuers: issuers(provider.URL), AllowLoopback: allowed.Load})
+	for _, now := range []bool{false, true, false} {
+		allowed.Store(now)
+		resp, err := fetch(t, client, provider.URL)
+		if !now {
+			require.ErrorIs(t, err, egress.ErrBlocked)
+			continue
+		}
+		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
 	}
 }

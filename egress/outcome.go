@@ -2,10 +2,12 @@ package egress
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -41,6 +43,8 @@ type Outcome struct {
 	Scrubbed bool
 	// Duration is from the call of Do to its return, beforeDial included.
 	Duration time.Duration
+	// Stream is the answer on its way to the writer of Request.Answer. Nil: there is none.
+	Stream *Stream
 	// Err is for our log. It is set unless the answer is complete, and can be compared with errors.Is.
 	Err error
 	// ErrorClass is one of the Error constants, or empty if the answer is complete.
@@ -61,10 +65,12 @@ func describe(up Upstream, scrub scrubber, err error) error {
 	return &cleanError{text: shorten(text), err: err}
 }
 
-// answered reads what came back. From here on the status is known: no error below may turn it into a doubt.
-func answered(up Upstream, scrub scrubber, resp *http.Response) Outcome {
+// answered reads what came back. From here on the status is known: no error below may turn it into a doubt. It calls
+// release when the answer is done with, which is the stream's to do if there is one.
+func answered(ctx context.Context, up Upstream, answer answerFunc, scrub scrubber, resp *http.Response, release func()) Outcome {
 	if resp.StatusCode < http.StatusOK {
 		// We asked for no upgrade: the server speaks something else now, and what it did with the call is anyone's guess.
+		defer release()
 		return Outcome{Kind: Unknown, ErrorClass: ErrorProtocol, Err: describe(up, scrub, fmt.Errorf("status %d is not an answer", resp.StatusCode))}
 	}
 	success := up.SuccessStatus
@@ -73,14 +79,44 @@ func answered(up Upstream, scrub scrubber, resp *http.Response) Outcome {
 	}
 	outcome := Outcome{Kind: Answered, Status: resp.StatusCode, Success: success(resp.StatusCode)}
 	outcome.Headers, outcome.Scrubbed = keptHeaders(resp.Header, up.ResponseHeaders, scrub)
-	outcome.readBody(up, scrub, resp)
+	withheld := len(scrub.needles) > 0 && encoded(resp.Header)
+	if answer == nil || withheld {
+		defer release()
+	} else {
+		outcome.startStream(ctx, answer, scrub, resp, release)
+	}
+	outcome.readBody(up, scrub, resp, withheld)
 	return outcome
 }
 
-func (o *Outcome) readBody(up Upstream, scrub scrubber, resp *http.Response) {
+type answerFunc func(status int, headers []Header, length int64) io.Writer
+
+func (o *Outcome) startStream(ctx context.Context, answer answerFunc, scrub scrubber, resp *http.Response, release func()) {
+	status, headers, length := o.Status, slices.Clone(o.Headers), resp.ContentLength
+	if len(scrub.needles) > 0 {
+		length = -1
+	}
+	o.Stream = startStream(ctx, scrub, func() io.Writer { return answer(status, headers, length) }, release)
+}
+
+// read takes of the body what is recorded, and a little more: to see whether there is more, and a credential that lies
+// across the cut. What is behind that is the stream's alone.
+func (o *Outcome) read(body io.Reader, most int64) ([]byte, error) {
+	if o.Stream == nil {
+		return io.ReadAll(io.LimitReader(body, most))
+	}
+	received, err := io.ReadAll(io.TeeReader(io.LimitReader(body, most), o.Stream))
+	if err == nil && int64(len(received)) == most {
+		o.Stream.end(nil, body)
+	} else {
+		o.Stream.end(err, nil)
+	}
+	return received, err
+}
+
+func (o *Outcome) readBody(up Upstream, scrub scrubber, resp *http.Response, withheld bool) {
 	limit := cmp.Or(up.MaxResponseBytes, defaultMaxResponse)
-	// A little beyond the limit: to see whether there is more, and a credential that lies across the cut.
-	received, err := io.ReadAll(io.LimitReader(resp.Body, limit+1+scrub.overlap()))
+	received, err := o.read(resp.Body, limit+1+scrub.overlap())
 	kept := min(int64(len(received)), limit)
 	o.Size, o.Digest = kept, ContentDigest(received[:kept])
 	switch {
@@ -89,7 +125,7 @@ func (o *Outcome) readBody(up Upstream, scrub scrubber, resp *http.Response) {
 	case err != nil:
 		o.cut(ErrorIncomplete, describe(up, scrub, fmt.Errorf("read answer: %w", err)))
 	}
-	if len(scrub.needles) > 0 && kept > 0 && encoded(resp.Header) {
+	if withheld && kept > 0 {
 		o.cut(ErrorEncoded, fmt.Errorf("upstream %s: body is compressed, though none was asked for, and could hide a credential", up.Name))
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 )
 
@@ -31,6 +32,12 @@ type Policy struct {
 	Resolver *net.Resolver
 	// MaxConnsPerHost bounds the connections to one host at a time. Zero: 16.
 	MaxConnsPerHost int
+	// Proxy is the forward proxy that every connection goes through, http://host:port or https://host:port. It is asked
+	// by CONNECT for addresses that were judged here. An Executor has one for each upstream and takes none from here.
+	// Nil: none; a proxy of the environment is never used.
+	Proxy *url.URL
+	// ProxyAuthorization is the value of Proxy-Authorization, such as "Basic …". Empty: none.
+	ProxyAuthorization Secret
 }
 
 func (p Policy) allowsPort(port uint16) bool {

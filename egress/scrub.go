@@ -123,6 +123,12 @@ func (s scrubber) text(value string) (string, bool) {
 // bytes returns the first limit bytes of b without secrets. A secret that starts before limit is taken out whole, so no
 // part of it is left at the cut.
 func (s scrubber) bytes(b []byte, limit int) ([]byte, bool) {
+	clean, _, changed := s.scan(b, limit)
+	return clean, changed
+}
+
+// scan is bytes, and says how much of b it has read for it: limit, or up to the end of a secret that starts before.
+func (s scrubber) scan(b []byte, limit int) (clean []byte, used int, changed bool) {
 	limit = min(limit, len(b))
 	var out []byte
 	next := make([]int, len(s.needles)) // where each needle is found next; -1 not yet looked for
@@ -139,9 +145,9 @@ func (s scrubber) bytes(b []byte, limit int) ([]byte, bool) {
 		pos = at + size
 	}
 	if pos == 0 {
-		return b[:limit], false
+		return b[:limit], limit, false
 	}
-	return append(out, b[min(pos, limit):limit]...), true
+	return append(out, b[min(pos, limit):limit]...), max(pos, limit), true
 }
 
 // first returns the next needle at or after pos, or len(b). Each needle is searched for on from where it was last found,

@@ -87,15 +87,9 @@ func signOne(secret Secret, id string, at time.Time, body []byte) (string, bool)
 // tolerance from now, either way, is refused; tolerance zero means 5 minutes. Unknown signature versions are passed
 // over. Errors are ErrNoSecret, ErrSignatureHeaders, ErrSignatureTime or ErrSignatureMismatch.
 func Verify(secrets []Secret, header http.Header, body []byte, now time.Time, tolerance time.Duration) error {
-	id, at, signatures, err := signatureHeaders(header)
+	id, at, signatures, err := timelySignatures(header, now, tolerance)
 	if err != nil {
 		return err
-	}
-	if tolerance <= 0 {
-		tolerance = defaultTolerance
-	}
-	if now.Sub(at) > tolerance || at.Sub(now) > tolerance {
-		return ErrSignatureTime
 	}
 	expected := strings.Fields(Sign(secrets, id, at, body))
 	if len(expected) == 0 {
@@ -105,6 +99,21 @@ func Verify(secrets []Secret, header http.Header, body []byte, now time.Time, to
 		return ErrSignatureMismatch
 	}
 	return nil
+}
+
+// timelySignatures reads the headers and judges the timestamp.
+func timelySignatures(header http.Header, now time.Time, tolerance time.Duration) (id string, at time.Time, signatures []string, err error) {
+	id, at, signatures, err = signatureHeaders(header)
+	if err != nil {
+		return "", time.Time{}, nil, err
+	}
+	if tolerance <= 0 {
+		tolerance = defaultTolerance
+	}
+	if now.Sub(at) > tolerance || at.Sub(now) > tolerance {
+		return "", time.Time{}, nil, ErrSignatureTime
+	}
+	return id, at, signatures, nil
 }
 
 // signatureHeaders is stricter than the libraries in one way: an id with a dot is refused, because "a.1" signed at 2

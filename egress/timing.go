@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Timing of one try. What did not happen, as with a connection that was reused, is zero.
+// Timing of one try. What did not happen, as with a connection that was reused, is zero. Behind a proxy, Connect is of the
+// connection to it.
 type Timing struct {
 	DNS       time.Duration
 	Connect   time.Duration

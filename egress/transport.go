@@ -14,6 +14,7 @@ const (
 	connectTimeout      = 5 * time.Second // name resolution included
 	tlsTimeout          = 5 * time.Second
 	deliverTimeout      = 15 * time.Second
+	maxDeliverTimeout   = 60 * time.Second
 	idleTimeout         = 30 * time.Second
 	maxResponseHeaders  = 64 << 10
 	defaultConnsPerHost = 16
@@ -44,9 +45,17 @@ func NewTransport(policy Policy) *http.Transport {
 	}
 }
 
-// dial connects to an allowed address of the name in addr. If one was refused and no other could be reached, the error
-// is a BlockedError and nothing else: net would put the address into its text.
+// dial connects to an allowed address of the name in addr, through the proxy if there is one.
 func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if g.policy.Proxy != nil || !g.policy.ProxyAuthorization.Empty() {
+		return g.tunnel(ctx, addr)
+	}
+	return g.direct(ctx, network, addr)
+}
+
+// direct connects without a proxy. If an address was refused and no other could be reached, the error is a BlockedError
+// and nothing else: net would put the address into its text.
+func (g *guard) direct(ctx context.Context, network, addr string) (net.Conn, error) {
 	var refusal atomic.Pointer[BlockedError] // two address families are tried at once
 	dialer := net.Dialer{
 		Timeout:  connectTimeout,

@@ -131,7 +131,7 @@ func setup(t *testing.T) *world {
 	}
 	logins := []identity.Login{{Issuer: w.idp.url, Audience: audience}, {Issuer: "https://elsewhere.example", Audience: audience}}
 	client := egress.LoginClient(egress.LoginConfig{
-		Issuers: func() []string { return []string{w.idp.url} }, AllowLoopback: true,
+		Issuers: func() []string { return []string{w.idp.url} }, AllowLoopback: func() bool { return true },
 	})
 	t.Cleanup(client.CloseIdleConnections)
 	w.verifier, err = identity.New(identity.Config{

@@ -76,6 +76,22 @@ func (c claims) text(name string) string {
 	return out
 }
 
+// comparable are the claims that are texts or lists, by their exact names.
+func (c claims) comparable() map[string]any {
+	out := make(map[string]any, len(c))
+	for name, raw := range c {
+		var v any
+		if json.Unmarshal(raw, &v) != nil {
+			continue
+		}
+		switch v.(type) {
+		case string, []any:
+			out[name] = v
+		}
+	}
+	return out
+}
+
 // audience is a string, or an array of strings.
 func (c claims) audience() []string {
 	if one := c.text("aud"); one != "" {

@@ -36,6 +36,10 @@ type Identity struct {
 	Issuer, Subject string
 	// Email is an address that the issuer has verified; "" for none.
 	Email string
+	// Claims are those that are a text, or a list, as encoding/json reads them into any. They
+	// are no more than fits into a token ([MaxToken]), and the issuer vouches for them in
+	// whatever sense it likes: a name somebody has given themself is among them too.
+	Claims map[string]any
 }
 
 // Login is a provider whose tokens are taken.
@@ -140,7 +144,7 @@ func (v *Verifier) check(ctx context.Context, raw string, h header, key publicKe
 	if err := all.checkWhen(v.c.Now()); err != nil {
 		return Identity{}, err
 	}
-	return Identity{Issuer: h.issuer, Subject: all.text("sub"), Email: all.email()}, nil
+	return Identity{Issuer: h.issuer, Subject: all.text("sub"), Email: all.email(), Claims: all.comparable()}, nil
 }
 
 func invalid(format string, args ...any) error {

@@ -38,9 +38,23 @@ func TestTokensOfEachAlgorithmPass(t *testing.T) {
 		"from a fraction": w.token(t, "exp", float64(w.clock.now().Unix())+10.5),
 		"without iat":     w.token(t, "iat", nil, "nbf", nil),
 	} {
-		require.Equal(t, want, w.accept(t, token, name), name)
+		got := w.accept(t, token, name)
+		got.Claims = nil // see TestClaimsAreTextsAndListsByTheirExactNames
+		require.Equal(t, want, got, name)
 	}
 	require.Equal(t, 1, w.idp.times(), "the keys were read once")
+}
+
+func TestClaimsAreTextsAndListsByTheirExactNames(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	got := w.accept(t, w.token(t, "repository", "acme/pay", "groups", []any{"a", 7.0}, "run", 17, "admin", true, "nested", map[string]any{"ref": "x"}, "nothing", nil), "claims").Claims
+	require.Equal(t, "acme/pay", got["repository"])
+	require.Equal(t, []any{"a", 7.0}, got["groups"])
+	require.Equal(t, w.idp.url, got["iss"])
+	for _, name := range []string{"Repository", "run", "admin", "nested", "ref", "nothing", "exp"} {
+		require.NotContains(t, got, name)
+	}
 }
 
 func TestOnlyAVerifiedAddressIsOne(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"sync"
@@ -19,7 +20,9 @@ import (
 
 	"countersign/approvals"
 	"countersign/db"
+	"countersign/db/dbtest"
 	"countersign/egress"
+	"countersign/envelope"
 	"countersign/jobs"
 	"countersign/policy"
 	"countersign/slack"
@@ -36,7 +39,8 @@ const (
 
 func init() { asWorker = crashWorker } //nolint:gochecknoinits // only builds with the tag have it
 
-// crashWorker is a worker process: it works until its standard input ends.
+// crashWorker is a worker process: it works until its standard input ends, and makes the calls
+// of the tickets that it reads there directly.
 func crashWorker() {
 	if err := work(context.Background(), os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "worker:", err)
@@ -58,7 +62,11 @@ func work(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	store, err := db.New(db.Config{Pool: pool, Outbox: outbox, PublicURL: "https://countersign.example.com", Logger: quiet()}) //nolint:contextcheck // the store ends at Close
+	box, err := envelope.New(dbtest.Keyset)
+	if err != nil {
+		return err
+	}
+	store, err := db.New(db.Config{Pool: pool, Outbox: outbox, Box: box, PublicURL: "https://countersign.example.com", Logger: quiet()}) //nolint:contextcheck // the store ends at Close
 	if err != nil {
 		return err
 	}
@@ -86,11 +94,20 @@ func work(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 		return err
 	}
 	_, _ = io.WriteString(stdout, ready)
-	_, _ = io.Copy(io.Discard, stdin)
+	for lines := bufio.NewScanner(stdin); lines.Scan(); {
+		id := lines.Text()
+		sending.Go(func() { _ = r.Direct(ctx, id, nowhere{}) })
+	}
 	stopping, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	return r.Stop(stopping)
 }
+
+// nowhere is where the answers of a worker's direct calls go.
+type nowhere struct{}
+
+// Head fulfils jobs.AnswerSink.
+func (nowhere) Head(int, []approvals.Header, int64) io.Writer { return io.Discard }
 
 // outside gives a worker process its ways out. send is what brings messages to Slack.
 func outside(c *jobs.Config) (send func(context.Context) error, err error) {
@@ -119,7 +136,7 @@ func outside(c *jobs.Config) (send func(context.Context) error, err error) {
 type process struct {
 	*exec.Cmd
 	tb    testing.TB
-	stdin io.Closer
+	stdin io.WriteCloser
 }
 
 // start starts a worker process and waits until it works.
@@ -213,6 +230,9 @@ func TestCrashWhileExecuting(t *testing.T) {
 		{"execute.claimed", false, approvals.Succeeded, 1, []approvals.EventType{
 			approvals.EventClaimed, approvals.EventClaimReleased, approvals.EventClaimed, approvals.EventExecuting, approvals.EventSucceeded,
 		}},
+		{"execute.credentials", false, approvals.Succeeded, 1, []approvals.EventType{
+			approvals.EventClaimed, approvals.EventClaimReleased, approvals.EventClaimed, approvals.EventExecuting, approvals.EventSucceeded,
+		}},
 		{"execute.begun", false, approvals.OutcomeUnknown, 0, []approvals.EventType{
 			approvals.EventClaimed, approvals.EventExecuting, approvals.EventOutcomeUnknown,
 		}},
@@ -252,11 +272,145 @@ func TestCrashWhileExecuting(t *testing.T) {
 	}
 }
 
+// directly has a worker process make the call of a ticket directly.
+func (p *process) directly(id string) {
+	p.tb.Helper()
+	_, err := io.WriteString(p.stdin, id+"\n")
+	require.NoError(p.tb, err)
+}
+
+func TestCrashDuringADirectCall(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		point  string
+		want   approvals.State
+		calls  int
+		events []approvals.EventType // after approved
+	}{
+		{"execute.claimed", approvals.Succeeded, 1, []approvals.EventType{
+			approvals.EventClaimed, approvals.EventClaimReleased, approvals.EventClaimed, approvals.EventExecuting, approvals.EventSucceeded,
+		}},
+		{"execute.credentials", approvals.Succeeded, 1, []approvals.EventType{
+			approvals.EventClaimed, approvals.EventClaimReleased, approvals.EventClaimed, approvals.EventExecuting, approvals.EventSucceeded,
+		}},
+		{"execute.begun", approvals.OutcomeUnknown, 0, []approvals.EventType{
+			approvals.EventClaimed, approvals.EventExecuting, approvals.EventOutcomeUnknown,
+		}},
+		{"execute.answered", approvals.OutcomeUnknown, 1, []approvals.EventType{
+			approvals.EventClaimed, approvals.EventExecuting, approvals.EventOutcomeUnknown,
+		}},
+		{"execute.recorded", approvals.Succeeded, 1, []approvals.EventType{
+			approvals.EventClaimed, approvals.EventExecuting, approvals.EventSucceeded,
+		}},
+	} {
+		t.Run(test.point, func(t *testing.T) {
+			t.Parallel()
+			w := setup(t)
+			first := w.start("CRASH=" + test.point)
+			id := w.submit(call{method: http.MethodGet, direct: true}).ID
+			first.directly(id)
+			first.dies()
+			second := w.start()
+			w.awaitTold(id, test.want, approvals.CallbackDelivered)
+			w.settled()
+			second.ends()
+			w.report("direct "+test.point, w.ticket(id))
+			require.Equal(t, test.calls, w.upstream.callsOf(id))
+			requireSameMessage(t, w.receiver.requests())
+			w.requireEvents(id, append(append([]approvals.EventType{approvals.EventCreated, approvals.EventApproved}, test.events...),
+				approvals.EventCallbackDelivered)...)
+		})
+	}
+}
+
+func TestCrashInTheMiddleOfAnAnswerLeavesTheOutcomeUnknown(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.upstream.answers(func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(rw, "the first half")
+		_ = http.NewResponseController(rw).Flush()
+		<-r.Context().Done()
+	})
+	first := w.start()
+	id := w.submit(call{method: http.MethodGet, direct: true}).ID
+	first.directly(id)
+	receive(t, "the call", w.upstream.got)
+	require.NoError(t, first.Process.Kill())
+	first.dies()
+	second := w.start()
+	w.awaitTold(id, approvals.OutcomeUnknown, approvals.CallbackDelivered)
+	w.settled()
+	second.ends()
+	require.Equal(t, 1, w.upstream.callsOf(id), "and never again")
+}
+
+func TestCrashZombieOfADirectCall(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	zombie := w.start("CRASH=execute.begun", "CRASH_SIGNAL=STOP")
+	id := w.submit(call{method: http.MethodGet, direct: true}).ID
+	zombie.directly(id)
+	zombie.stops()
+	other := w.start()
+	w.awaitTold(id, approvals.OutcomeUnknown, approvals.CallbackDelivered)
+	zombie.goesOn()
+	w.awaitTold(id, approvals.Succeeded, approvals.CallbackDelivered)
+	w.settled()
+	zombie.ends()
+	other.ends()
+	require.Equal(t, 1, w.upstream.callsOf(id))
+	require.Equal(t, 1, count(w.requireWhole(id), approvals.EventResolved))
+}
+
+func TestCrashFreesThePlaceInALane(t *testing.T) {
+	t.Parallel()
+	w := setup(t, bounded("concurrency: 1"))
+	first := w.start("CRASH=execute.claimed")
+	id := w.submit(call{method: http.MethodGet}).ID
+	first.dies()
+	waits := w.submit(call{method: http.MethodGet}).ID
+	second := w.start()
+	for _, x := range []string{id, waits} {
+		w.awaitTold(x, approvals.Succeeded, approvals.CallbackDelivered)
+		require.Equal(t, 1, w.upstream.callsOf(x))
+	}
+	second.ends()
+}
+
 func TestCrashAfterACallbackWasSentSendsItAgainAsTheSameMessage(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	x := w.crash("deliver.sent", call{method: "PATCH"}, false, approvals.Denied)
 	w.report("deliver.sent", x)
+	require.Len(t, w.receiver.requests(), 2)
+	requireSameMessage(t, w.receiver.requests())
+	w.requireEvents(x.ID, approvals.EventCreated, approvals.EventDenied, approvals.EventCallbackDelivered)
+}
+
+func TestCrashBeforeACallbackIsSentSendsItOnceAfterwards(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	x := w.crash("deliver.claimed", call{method: "PATCH"}, false, approvals.Denied)
+	w.report("deliver.claimed", x)
+	require.Len(t, w.receiver.requests(), 1)
+	w.requireEvents(x.ID, approvals.EventCreated, approvals.EventDenied, approvals.EventCallbackDelivered)
+}
+
+func TestCrashWhileAReceiverThinksSendsTheCallbackAgainAsTheSameMessage(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	release := w.receiver.hangs()
+	first := w.start()
+	x := w.submit(call{method: "PATCH"})
+	receive(t, "the first attempt", w.receiver.got)
+	require.NoError(t, first.Process.Kill())
+	first.dies()
+	release()
+	second := w.start()
+	x = w.awaitTold(x.ID, approvals.Denied, approvals.CallbackDelivered)
+	w.settled()
+	second.ends()
+	w.report("deliver, no reply", x)
 	require.Len(t, w.receiver.requests(), 2)
 	requireSameMessage(t, w.receiver.requests())
 	w.requireEvents(x.ID, approvals.EventCreated, approvals.EventDenied, approvals.EventCallbackDelivered)

@@ -2,13 +2,10 @@ package jobs
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"countersign/approvals"
@@ -27,67 +24,102 @@ const (
 	finishFor = 20 * time.Second
 )
 
-// errNotBegun marks a call that never passed the one-way door.
-var errNotBegun = errors.New("the execution was not begun")
+var (
+	// errNotBegun marks a call that never passed the one-way door.
+	errNotBegun = errors.New("the execution was not begun")
+	// errHeld means that this process is at the ticket already, and will look at it once more.
+	errHeld = errors.New("the ticket is being executed here")
+)
 
 // execution is one claim of one ticket by this process.
 type execution struct {
 	r        *Runner
 	id       string
 	epoch    int64
+	config   *policy.Config // in force at the claim
 	upstream policy.Upstream
-	before   time.Time // when an earlier attempt passed the door; zero: none did
+	lanes    []db.Lane  // that it has a place in
+	sink     AnswerSink // nil: nobody
+	before   time.Time  // when an earlier attempt passed the door; zero: none did
+	verdict  db.Verdict // what it says of the upstream
+	stream   *egress.Stream
 	begun    bool
 	tried    bool  // the door was tried and its commit may be in doubt
 	refused  error // why the door stayed shut
 }
 
-// execute makes the upstream call of a ticket that is ready for it.
+// execute makes the upstream call of a ticket that is ready for it, and then those that have
+// waited for its place.
 func (r *Runner) execute(ctx context.Context, args ExecuteArgs) error {
-	// Entered before the claim, so that the sweeper of this very process never takes it
-	// for one left behind.
-	if !r.busy.enter(args.TicketID) {
-		return nil
+	until := r.c.Now().Add(handOnFor)
+	freed, err := r.executeHeld(ctx, args.TicketID, nil)
+	r.handOn(ctx, freed, until)
+	var full *db.NoRoomError
+	if errors.As(err, &full) || errors.Is(err, errHeld) {
+		return nil // it stands in line, or is in good hands
+	}
+	return err
+}
+
+// executeHeld makes the call of a ticket unless this process is at it already, and gives the
+// lanes in which there is a place again. It is entered before the claim, so that the sweeper
+// of this very process never takes it for one left behind.
+func (r *Runner) executeHeld(ctx context.Context, id string, sink AnswerSink) (freed []db.Lane, err error) {
+	if !r.busy.enter(id) {
+		return nil, errHeld
 	}
 	left := false
 	defer func() {
 		if !left { // a panic, which River turns into an error
-			r.busy.leave(args.TicketID)
+			r.busy.leave(id)
 		}
 	}()
 	for {
-		err := r.executeOnce(ctx, args)
-		if left = !r.busy.more(args.TicketID); left {
-			return err
+		got, err := r.executeOnce(ctx, id, sink)
+		freed = append(freed, got...)
+		if left = !r.busy.more(id); left {
+			return freed, err
+		}
+		if sink != nil { // what comes now is for a job
+			r.busy.leave(id)
+			left = true
+			r.wake(ctx, []string{id})
+			return freed, err
 		}
 	}
 }
 
-// executeOnce makes the call at most once: claim, then the door of BeginExecution committed
-// before the socket is dialled, then the call, then what came of it.
-func (r *Runner) executeOnce(ctx context.Context, args ExecuteArgs) error {
-	t, config, err := r.claim(ctx, args.TicketID)
+// executeOnce makes the call at most once: claim, then what the call needs to know, then the
+// door of BeginExecution committed before the socket is dialled, then the call, then what came
+// of it.
+func (r *Runner) executeOnce(ctx context.Context, id string, sink AnswerSink) (freed []db.Lane, err error) {
+	t, config, err := r.claim(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	crashpoint.Hit("execute.claimed")
 	upstream, _ := config.Upstream(t.Call.Upstream) // it is there: the claim was let through
-	x := &execution{r: r, id: t.ID, epoch: t.Epoch, upstream: upstream, before: t.ExecutionStartedAt}
-	outcome := x.call(ctx, t.Call)
+	x := &execution{
+		r: r, id: t.ID, epoch: t.Epoch, config: config, upstream: upstream, lanes: lanesOf(config, t), sink: sink,
+		before: t.ExecutionStartedAt, verdict: db.Nothing,
+	}
+	outcome := x.call(ctx, t)
 	if !x.begun {
-		return x.notBegun(ctx, t.Call.Upstream)
+		return x.lanes, x.notBegun(ctx, t.Call.Upstream)
 	}
 	crashpoint.Hit("execute.answered")
-	err = x.finish(ctx, outcome)
+	x.finish(ctx, outcome)
 	crashpoint.Hit("execute.recorded")
-	return err
+	return x.lanes, x.streamed()
 }
 
 // claim takes the ticket for this process, under the configuration in force once it is
-// locked and, where that rests on somebody else's word, only if it was asked for.
+// locked, if there is room for its call and, where its approval rests on somebody else's word,
+// only if that was asked for.
 func (r *Runner) claim(ctx context.Context, id string) (t approvals.Ticket, config *policy.Config, err error) {
 	look := r.freshen(ctx, id)
-	t, err = r.advance(ctx, id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+	lanes := func(t approvals.Ticket) []db.Lane { return lanesOf(config, t) }
+	t, err = r.c.Store.Claim(ctx, id, lanes, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		if due(t, now) && !look.covers(t) {
 			return approvals.Transition{}, look
 		}
@@ -97,28 +129,63 @@ func (r *Runner) claim(ctx context.Context, id string) (t approvals.Ticket, conf
 	if errors.Is(err, look) {
 		return t, nil, r.standsBy(ctx, id, look)
 	}
+	var full *db.NoRoomError
+	if errors.As(err, &full) {
+		r.noRoom(ctx, full)
+	}
 	r.waiting.over(id)
 	return t, config, err
 }
 
 // call sends the request. Only what provably was not sent is tried again.
-func (x *execution) call(ctx context.Context, call approvals.Call) approvals.Outcome {
-	up, req := upstreamOf(x.upstream), requestOf(x.id, call)
+func (x *execution) call(ctx context.Context, t approvals.Ticket) approvals.Outcome {
+	req := x.requestOf(t.Call)
 	for try := 1; ; try++ {
+		up, err := x.upstreamFor(ctx, t)
+		if err != nil {
+			if try < dialTries && ctx.Err() == nil {
+				wait(ctx, time.Second<<(try-1))
+				continue
+			}
+			return x.uncredentialed(ctx, err)
+		}
+		crashpoint.Hit("execute.credentials")
 		got := x.r.c.Executor.Do(ctx, up, req, func(*http.Request) error { return x.door(ctx) })
+		x.stream = got.Stream
 		if got.ErrorClass == egress.ErrorInvalid && !x.begun {
 			return x.unsendable(ctx, got)
 		}
 		if got.Kind != egress.NotSent || !x.begun || try == dialTries || ctx.Err() != nil {
-			if got.Err != nil && x.begun {
-				x.r.log.WarnContext(ctx, "upstream call did not end well", slog.String("ticket_id", x.id),
-					slog.String("upstream", up.Name), slog.String("outcome", string(got.Kind)),
-					slog.String("class", got.ErrorClass), slog.Any("error", got.Err))
-			}
-			return outcomeOf(got, x.r.c.Now())
+			return x.ended(ctx, got)
 		}
 		wait(ctx, time.Second<<(try-1))
 	}
+}
+
+// ended is how a call ended, for the ticket, and on the way for the log, the lane and the
+// programs that print credentials.
+func (x *execution) ended(ctx context.Context, got egress.Outcome) approvals.Outcome {
+	if got.Err != nil && x.begun {
+		x.r.log.WarnContext(ctx, "upstream call did not end well", slog.String("ticket_id", x.id),
+			slog.String("upstream", x.upstream.Name), slog.String("outcome", string(got.Kind)),
+			slog.String("class", got.ErrorClass), slog.Any("error", got.Err))
+	}
+	x.verdict = verdictOf(got)
+	if got.Status == http.StatusUnauthorized || got.Status == http.StatusForbidden {
+		x.credentialsRefused()
+	}
+	return outcomeOf(got, x.r.c.Now())
+}
+
+// streamed waits until the sink has what there is of the answer.
+func (x *execution) streamed() error {
+	if x.stream == nil {
+		return nil
+	}
+	if err := x.stream.Wait(); err != nil {
+		return fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
+	return nil
 }
 
 // unsendable ends a ticket whose request cannot be built, by way of the door: it says
@@ -126,10 +193,21 @@ func (x *execution) call(ctx context.Context, call approvals.Call) approvals.Out
 // again would be of no use.
 func (x *execution) unsendable(ctx context.Context, got egress.Outcome) approvals.Outcome {
 	x.r.log.WarnContext(ctx, "the request of a ticket cannot be built", slog.String("ticket_id", x.id), slog.Any("error", got.Err))
+	return x.unsent(ctx, "request_invalid", "the request breaks a rule of the upstream or of HTTP; nothing was sent")
+}
+
+// uncredentialed ends a ticket for which there is no credential, tried again and again, in the
+// same way.
+func (x *execution) uncredentialed(ctx context.Context, err error) approvals.Outcome {
+	x.r.log.ErrorContext(ctx, "there is no credential for a call", slog.String("ticket_id", x.id),
+		slog.String("upstream", x.upstream.Name), slog.Any("error", err))
+	return x.unsent(ctx, "credential_unavailable", "the credential for the upstream could not be had; nothing was sent")
+}
+
+// unsent passes the door without a call.
+func (x *execution) unsent(ctx context.Context, code, detail string) approvals.Outcome {
 	x.begun = x.begin(ctx) == nil
-	return approvals.Outcome{Kind: approvals.NotSent, Problem: &approvals.Problem{
-		Code: "request_invalid", Detail: "the request breaks a rule of the upstream or of HTTP; nothing was sent",
-	}}
+	return approvals.Outcome{Kind: approvals.NotSent, Problem: &approvals.Problem{Code: code, Detail: detail}}
 }
 
 // door opens once; further dials of the same execution pass.
@@ -194,26 +272,43 @@ func (x *execution) notBegun(ctx context.Context, upstream string) error {
 	if errors.As(x.refused, &refusal) {
 		x.r.log.WarnContext(ctx, "execution refused", slog.String("ticket_id", x.id),
 			slog.String("upstream", upstream), slog.String("code", string(refusal.Code)))
+		x.forgo(ctx)
 		return nil
 	}
 	wait(ctx, time.Second<<min(x.epoch-1, 5))
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
 	defer cancel()
-	_, err := x.r.advance(detached, x.id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+	_, err := x.r.c.Store.EndCall(detached, x.id, x.lanes, db.Nothing, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		return t.Abandon(x.epoch, now)
 	})
 	return errors.Join(errNotBegun, x.refused, err)
 }
 
+// forgo takes a call that the door refused out of the lanes. Should it fail, they recover by
+// themselves.
+func (x *execution) forgo(ctx context.Context) {
+	if len(x.lanes) == 0 {
+		return
+	}
+	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
+	defer cancel()
+	_, err := x.r.c.Store.EndCall(detached, x.id, x.lanes, db.Nothing, func(approvals.Ticket, time.Time) (approvals.Transition, error) {
+		return approvals.Transition{}, nil
+	})
+	if err != nil {
+		x.r.log.WarnContext(ctx, "cannot note that a call was not made", slog.String("ticket_id", x.id), slog.Any("error", err))
+	}
+}
+
 // finish records the outcome, for as long as it takes: an answer that is not recorded
 // would leave the ticket in doubt. Only the end of the process ends the trying.
-func (x *execution) finish(ctx context.Context, outcome approvals.Outcome) error {
+func (x *execution) finish(ctx context.Context, outcome approvals.Outcome) {
 	detached := context.WithoutCancel(ctx)
 	for {
 		err := x.record(detached, outcome)
 		var refusal *approvals.Error
 		if err == nil || errors.As(err, &refusal) {
-			return nil
+			return
 		}
 		x.r.log.ErrorContext(ctx, "cannot record the outcome of a call, trying again",
 			slog.String("ticket_id", x.id), slog.Any("error", err))
@@ -225,85 +320,10 @@ func (x *execution) finish(ctx context.Context, outcome approvals.Outcome) error
 func (x *execution) record(ctx context.Context, outcome approvals.Outcome) error {
 	bounded, cancel := context.WithTimeout(ctx, finishFor)
 	defer cancel()
-	_, err := x.r.advance(bounded, x.id, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
+	_, err := x.r.c.Store.EndCall(bounded, x.id, x.lanes, x.verdict, func(t approvals.Ticket, now time.Time) (approvals.Transition, error) {
 		return t.FinishExecution(x.epoch, x.r.id, outcome, now)
 	})
 	return err
-}
-
-// CheckUpstreams reports every upstream of a configuration that no call could be sent to:
-// its own rules are checked when it is loaded, those of egress here. Without it the first
-// to learn of a mistake would be those whose approved call fails.
-func CheckUpstreams(config *policy.Config) error {
-	var errs []error
-	for _, u := range config.Upstreams {
-		if err := egress.CheckUpstream(upstreamOf(u)); err != nil {
-			errs = append(errs, fmt.Errorf("upstream %q: %w", u.Name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func upstreamOf(u policy.Upstream) egress.Upstream {
-	out := egress.Upstream{
-		Name: u.Name, BaseURL: u.BaseURL, Timeout: u.Timeout, MaxResponseBytes: u.MaxResponseBytes,
-		SuccessStatus: u.Succeeded, RequestHeaders: u.RequestHeaders, ResponseHeaders: u.ResponseHeaders,
-	}
-	for _, c := range u.Credentials {
-		out.Credentials = append(out.Credentials, egress.Credential{Name: c.Header, Value: egress.NewSecret(c.Value.Reveal())})
-	}
-	return out
-}
-
-// requestOf builds the request from the ticket. The ticket's id is the Idempotency-Key
-// unless the caller chose one.
-func requestOf(id string, call approvals.Call) egress.Request {
-	out := egress.Request{Method: call.Method, Path: call.Path, RawQuery: call.Query, Body: call.Body, IdempotencyKey: id}
-	for _, h := range call.Headers {
-		out.Headers = append(out.Headers, egress.Header{Name: h.Name, Value: h.Value})
-	}
-	return out
-}
-
-func outcomeOf(got egress.Outcome, now time.Time) approvals.Outcome {
-	switch got.Kind {
-	case egress.Answered:
-		return answeredOutcome(got, now)
-	case egress.NotSent:
-		return approvals.Outcome{Kind: approvals.NotSent, Problem: &approvals.Problem{
-			Code: "upstream_unreachable", Detail: "the upstream could not be reached; nothing was sent (" + got.ErrorClass + ")",
-		}}
-	case egress.Unknown:
-	}
-	return approvals.Outcome{Kind: approvals.Unknown, Problem: &approvals.Problem{
-		Code: "no_answer", Detail: "the request was sent and no answer was seen; the call may have happened (" + got.ErrorClass + ")",
-	}}
-}
-
-func answeredOutcome(got egress.Outcome, now time.Time) approvals.Outcome {
-	out := approvals.Outcome{Kind: approvals.Answered, Success: got.Success, Result: &approvals.Result{
-		ResultSummary: approvals.ResultSummary{
-			Status: got.Status, Size: got.Size, Digest: hexDigest(got.Digest), Truncated: got.Truncated,
-			DurationMS: got.Duration.Milliseconds(), ExecutedAt: now.UTC().Truncate(time.Microsecond),
-		},
-		Body: got.Body,
-	}}
-	for _, h := range got.Headers {
-		out.Result.Headers = append(out.Result.Headers, approvals.Header{Name: h.Name, Value: h.Value})
-	}
-	if !got.Success {
-		out.Problem = &approvals.Problem{Code: "upstream_error", Detail: fmt.Sprintf("the upstream answered %d", got.Status)}
-	}
-	return out
-}
-
-// hexDigest spells a content digest (RFC 9530) as all our digests are spelled.
-func hexDigest(field string) string {
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimSuffix(strings.TrimPrefix(field, "sha-256=:"), ":"))
-	if err != nil {
-		return field
-	}
-	return hex.EncodeToString(raw)
 }
 
 func wait(ctx context.Context, d time.Duration) {

@@ -70,16 +70,16 @@ func (r *Runner) forgetForever(ctx context.Context) {
 	every(ctx, forgetEvery, func() {
 		bounded, cancel := context.WithTimeout(ctx, forgetTimeout)
 		defer cancel()
-		if err := r.c.Store.Forget(bounded, replayKept, keysKept); err != nil && ctx.Err() == nil {
+		if err := errors.Join(r.c.Store.Forget(bounded, replayKept, keysKept), r.c.Store.ForgetWaiting(bounded)); err != nil && ctx.Err() == nil {
 			r.log.WarnContext(ctx, "cannot drop what is old", slog.Any("error", err))
 		}
 	})
 }
 
 func (r *Runner) sweep(ctx context.Context) error {
-	errs := []error{r.sweepOverdue(ctx), r.sweepLost(ctx)}
+	errs := []error{r.sweepOverdue(ctx), r.sweepLost(ctx), r.sweepLines(ctx), r.sweepDeliveries(ctx)}
 	if r.pulse.steady(r.c.Now(), r.c.Lease) {
-		errs = append(errs, r.sweepOrphans(ctx), r.rescueJobs(ctx))
+		errs = append(errs, r.sweepOrphans(ctx), r.rescueJobs(ctx), r.freeDeliveries(ctx))
 	}
 	return errors.Join(errs...)
 }
@@ -155,13 +155,6 @@ func (r *Runner) sweepLost(ctx context.Context) error {
 	var effects []approvals.Effect
 	for _, id := range ids {
 		effects = append(effects, approvals.Execute{TicketID: id})
-	}
-	owed, err := r.c.Store.Undelivered(ctx, r.c.UndeliveredGrace, sweepBatch)
-	if err != nil {
-		return err
-	}
-	for _, d := range owed {
-		effects = append(effects, approvals.Deliver{TicketID: d.TicketID, Seq: d.Seq})
 	}
 	if len(effects) == 0 {
 		return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"countersign/approvals"
+	"countersign/credential"
 	"countersign/db"
 	"countersign/egress"
 	"countersign/policy"
@@ -30,6 +31,9 @@ const (
 	jobTimeout     = time.Minute
 	executeTimeout = 2 * time.Minute
 	rescueAfter    = 3 * time.Minute
+	// deliverWorkers is how many callbacks this process posts at once. Each waits for a receiver
+	// and holds nothing else; how many go to one endpoint is bounded by its claims.
+	deliverWorkers = 512
 	// softStop is longer than the longest upstream timeout, so that a shutdown cuts off
 	// no call in flight.
 	softStop = 60 * time.Second
@@ -70,8 +74,17 @@ type Config struct {
 	// long a callback may be due, without a job before the sweeper makes one; 0 means 15 s
 	// and 45 s, longer than a job needs to be fetched.
 	UnstartedGrace, UndeliveredGrace time.Duration
-	// Executions is how many upstream calls this process makes at once; 0 means 32.
+	// UnlistedGrace is how old a callback must be to be given up because the configuration does
+	// not have where it goes: while a new one is handed out, one process has it before
+	// another. 0 means 2 min.
+	UnlistedGrace time.Duration
+	// Executions is how many upstream calls this process makes at once, and as many again
+	// directly; 0 means 256. Only what is on its way counts: who waits for room in a lane does
+	// not.
 	Executions int
+	// Credentials runs the programs that print credentials. Nil: with the defaults of package
+	// credential.
+	Credentials *credential.Source
 	// Now is the clock, for durations and stamps that decide nothing. Required.
 	Now func() time.Time
 	// Logger: nil means slog.Default().
@@ -86,10 +99,15 @@ type Runner struct {
 	log     *slog.Logger
 	busy    busy
 	waiting waiting
-	pulse   pulse
-	changed chan struct{} // another policy is in force
-	stop    context.CancelFunc
-	running sync.WaitGroup
+	directs directs
+	lines   *lines
+
+	credentials *credential.Source
+	trusts      trusts
+	pulse       pulse
+	changed     chan struct{} // another policy is in force
+	stop        context.CancelFunc
+	running     sync.WaitGroup
 }
 
 // New makes a runner. Start begins the work.
@@ -102,7 +120,12 @@ func New(c Config) (*Runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make worker id: %w", err)
 	}
-	r := &Runner{c: c, id: "worker_" + id.String(), log: c.Logger, changed: make(chan struct{}, 1)}
+	r := &Runner{c: c, id: "worker_" + id.String(), log: c.Logger, lines: newLines(), changed: make(chan struct{}, 1)}
+	if r.credentials = c.Credentials; r.credentials == nil {
+		if r.credentials, err = credential.New(credential.Config{Now: c.Now}); err != nil {
+			return nil, err
+		}
+	}
 	r.river, err = river.NewClient(riverpgxv5.New(c.Pool), r.riverConfig())
 	if err != nil {
 		return nil, fmt.Errorf("make River client: %w", err)
@@ -123,7 +146,8 @@ func (c Config) withDefaults() Config {
 	c.OverdueGrace = cmp.Or(c.OverdueGrace, 8*time.Second)
 	c.UnstartedGrace = cmp.Or(c.UnstartedGrace, 15*time.Second)
 	c.UndeliveredGrace = cmp.Or(c.UndeliveredGrace, 45*time.Second)
-	c.Executions = cmp.Or(c.Executions, 32)
+	c.UnlistedGrace = cmp.Or(c.UnlistedGrace, 2*time.Minute)
+	c.Executions = cmp.Or(c.Executions, 256)
 	return c
 }
 
@@ -141,7 +165,7 @@ func (r *Runner) riverConfig() *river.Config {
 		Queues: map[string]river.QueueConfig{
 			kindNotify: {MaxWorkers: 8}, kindUpdateCard: {MaxWorkers: 8}, kindRemind: {MaxWorkers: 4},
 			kindEscalate: {MaxWorkers: 4}, kindExpire: {MaxWorkers: 4}, kindRelease: {MaxWorkers: 4}, kindExecute: {MaxWorkers: r.c.Executions},
-			kindDeliver: {MaxWorkers: 32},
+			kindDeliver: {MaxWorkers: deliverWorkers},
 		},
 	}
 }
@@ -155,7 +179,7 @@ func (r *Runner) workers() *river.Workers {
 	river.AddWorker(w, work(r.expire))
 	river.AddWorker(w, work(r.release))
 	river.AddWorker(w, river.Worker[ExecuteArgs](&slowWorker[ExecuteArgs]{worker[ExecuteArgs]{f: r.execute}}))
-	river.AddWorker(w, work(r.deliver))
+	river.AddWorker(w, river.Worker[DeliverArgs](&slowWorker[DeliverArgs]{worker[DeliverArgs]{f: r.deliver}}))
 	return w
 }
 
@@ -164,6 +188,10 @@ func (r *Runner) Start(ctx context.Context) error {
 	if err := r.heartbeat(ctx); err != nil {
 		return fmt.Errorf("first heartbeat: %w", err)
 	}
+	endpoints, err := r.syncEndpoints(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("write down the callback endpoints: %w", err)
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
 	r.running.Go(func() { r.beat(background) })
@@ -171,15 +199,18 @@ func (r *Runner) Start(ctx context.Context) error {
 	r.running.Go(func() { r.sweepForever(background) })
 	r.running.Go(func() { r.reassessForever(background) })
 	r.running.Go(func() { r.forgetForever(background) })
+	r.running.Go(func() { r.endpointsForever(background, endpoints) })
+	r.running.Go(func() { r.watchLines(background) })
 	if err := r.river.Start(context.WithoutCancel(ctx)); err != nil {
 		stop()
 		r.running.Wait()
 		return fmt.Errorf("start River: %w", err)
 	}
+	r.directs.begin()
 	return nil
 }
 
-// Stop takes no more jobs, lets those under way finish, and retires the worker. When
+// Stop takes no more jobs and direct calls, lets those under way finish, and retires the worker. When
 // ctx ends first, what is in flight is cut off: a call without an answer is recorded as
 // outcome_unknown, and claims left behind are found by the sweeper of another process.
 // A runner that was never started stops at once.
@@ -187,12 +218,14 @@ func (r *Runner) Stop(ctx context.Context) error {
 	if r.stop == nil {
 		return nil
 	}
+	r.directs.refuse()
 	err := r.river.Stop(ctx)
 	if err != nil {
 		cut, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		err = errors.Join(err, r.river.StopAndCancel(cut))
 	}
+	err = errors.Join(err, r.directs.end(ctx))
 	r.stop()
 	r.running.Wait()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)

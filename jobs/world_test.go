@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -42,18 +43,19 @@ type shape struct {
 	upstream, receiver string // base URLs
 	timeout            time.Duration
 	idempotent         bool
-	caller             string // "" for payroll-bot
-	members            string // of group security; "" for ana, bo, chen
-	name               string // of the upstream; "" for billing
-	credential         string // "" for env:BILLING_TOKEN
-	otherOrigin        bool   // callbacks go elsewhere now
-	headers            string // the upstream's request_headers; "" for the default
-	need               string // of the rule that asks; "" for one of group security
-	more, stage        string // a further field of that rule, and of its stage
-	slack              string // further fields of Slack
-	ana, bo            string // further fields of people
-	denied             bool   // nothing goes through any more
-	asked              bool   // nothing is allowed outright any more
+	caller             string   // "" for payroll-bot
+	members            string   // of group security; "" for ana, bo, chen
+	name               string   // of the upstream; "" for billing
+	credential         string   // "" for env:BILLING_TOKEN
+	otherOrigin        bool     // callbacks go elsewhere now
+	headers            string   // the upstream's request_headers; "" for the default
+	need               string   // of the rule that asks; "" for one of group security
+	more, stage        string   // a further field of that rule, and of its stage
+	slack              string   // further fields of Slack
+	ana, bo            string   // further fields of people
+	denied             bool     // nothing goes through any more
+	asked              bool     // nothing is allowed outright any more
+	swap               []string // in pairs: what else stands in the file in place of what
 }
 
 func or(s, otherwise string) string {
@@ -77,11 +79,11 @@ func (s shape) yaml() string {
 		more = "\n    " + s.more
 	}
 	name := or(s.name, "billing")
-	return fmt.Sprintf(`
+	return strings.NewReplacer(s.swap...).Replace(fmt.Sprintf(`
 slack: {bot_token: "env:BOT", signing_secrets: ["env:SIGNING"], team_ids: [T0EMULATOR], app_id: A0EMULATOR, channel: "#approvals"%[17]s}
 egress: {callbacks: {allow_loopback: true, allow_http: true}}
 callers:
-  - {name: %[1]s, key_sha256: %[2]s, owners: [dora], upstreams: [%[3]s], callbacks: {origins: ["%[4]s"], secret: "env:CALLBACK"}}
+  - {name: %[1]s, key_sha256: %[2]s, owners: [dora], upstreams: [%[3]s], callbacks: {verification: waived, origins: ["%[4]s"], secret: "env:CALLBACK"}}
 people:
   - {name: ana, slack: U0ANA%[12]s}
   - {name: bo, slack: U0BO%[13]s}
@@ -101,7 +103,7 @@ rules:%[11]s
     stages: [{name: security, need: [%[15]s]%[16]s}]
 `, or(s.caller, callerName), strings.Repeat("ab", 32), name, origin, or(s.members, "ana, bo, chen"), s.upstream,
 		max(s.timeout, 100*time.Millisecond).Milliseconds(), s.idempotent, or(s.credential, "env:BILLING_TOKEN"), headers, s.first(name),
-		s.ana, s.bo, more, or(s.need, "{from: [security], approvals: 1}"), s.stage, s.slack)
+		s.ana, s.bo, more, or(s.need, "{from: [security], approvals: 1}"), s.stage, s.slack))
 }
 
 // first is the rule before all others.
@@ -126,6 +128,7 @@ func (s shape) config(tb testing.TB) *policy.Config {
 func getenv(name string) string {
 	return map[string]string{
 		"BOT": "xoxb-emulator", "SIGNING": "emulator-signing-secret", "CALLBACK": callbackSecret,
+		"CALLBACK_OLD": "whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xk", "CALLBACK_NEXT": "whsec_bmV4dG5leHRuZXh0bmV4dG5leHRuZXh0",
 		"BILLING_TOKEN": "Bearer first", "OTHER_TOKEN": "Bearer second",
 	}[name]
 }
@@ -191,7 +194,8 @@ func (w *world) runnerConfig() jobs.Config {
 	return jobs.Config{
 		Pool: w.pool, Store: w.store, Outbox: w.outbox, Policy: w.config.Load, Executor: executor, Deliverer: deliverer,
 		Now: wallClock, Logger: quiet(),
-		Schedule: []time.Duration{0, 100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond},
+		Schedule:      []time.Duration{0, 100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond},
+		UnlistedGrace: time.Millisecond,
 	}
 }
 
@@ -232,6 +236,10 @@ type call struct {
 	plan   func(*approvals.Plan)
 	after  time.Duration // not before that much later; 0: at once
 	behalf string        // whom it is made for
+	direct bool          // without a job of its own
+	caller string        // "" for payroll-bot
+	to     string        // the upstream; "" for that of the shape
+	tell   string        // where callbacks go; "" for the receiver of the shape
 }
 
 func (w *world) request(c call) db.SubmitRequest {
@@ -239,17 +247,21 @@ func (w *world) request(c call) db.SubmitRequest {
 	id, err := uuid.NewV7()
 	require.NoError(w.tb, err)
 	config := w.config.Load()
-	caller, ok := config.Caller(callerName)
+	caller, ok := config.Caller(or(c.caller, callerName))
 	require.True(w.tb, ok)
 	s := approvals.Submission{
-		ID: approvals.TicketID(id), Caller: callerName, OnBehalfOf: c.behalf, Justification: "for the test",
-		Call: approvals.Call{Upstream: or(w.shape.name, "billing"), Method: or(c.method, "DELETE"), Path: "/customers/42", Body: []byte(c.body)},
+		ID: approvals.TicketID(id), Caller: caller.Name, OnBehalfOf: c.behalf, Justification: "for the test",
+		Call: approvals.Call{Upstream: or(c.to, or(w.shape.name, "billing")), Method: or(c.method, "DELETE"), Path: "/customers/42", Body: []byte(c.body)},
 	}
 	if c.header.Name != "" {
 		s.Call.Headers = []approvals.Header{c.header}
 	}
 	if !c.quiet {
-		s.Callback = &approvals.Callback{URL: w.shape.receiver + "/hook", Events: c.events}
+		s.Callback = &approvals.Callback{URL: or(c.tell, w.shape.receiver) + "/hook", Events: c.events}
+		if u, err := url.Parse(s.Callback.URL); err == nil {
+			e, _ := caller.Endpoint(egress.Origin(u))
+			s.Callback.Payload = e.Payload
+		}
 	}
 	now := time.Now() //nolint:forbidigo // compared with the database's clock, on this machine
 	if c.after > 0 {
@@ -261,7 +273,7 @@ func (w *world) request(c call) db.SubmitRequest {
 	}
 	return db.SubmitRequest{
 		Submission: s, Plan: plan, Directory: config.Directory().At(now),
-		Key: db.IdempotencyKey{Route: "POST /v1/tickets", Key: s.ID},
+		Key: db.IdempotencyKey{Route: "POST /v1/tickets", Key: s.ID}, Direct: c.direct,
 	}
 }
 

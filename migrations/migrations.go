@@ -11,4 +11,4 @@ import "embed"
 var FS embed.FS
 
 // Latest is the version that this build of the service expects.
-const Latest = 14
+const Latest = 15

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"countersign/approvals"
 	"countersign/db"
@@ -16,6 +17,9 @@ import (
 func (p *Planner) Post(ctx context.Context, post db.Post) (Outgoing, error) {
 	if err := p.checkRoom(ctx, post); err != nil {
 		return Outgoing{}, err
+	}
+	if strings.HasPrefix(post.Name, endpointPrefix) {
+		return p.endpointPost(ctx, post)
 	}
 	s, err := p.situation(ctx, post.TicketID)
 	if err != nil {

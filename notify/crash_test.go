@@ -19,6 +19,7 @@ import (
 	"countersign/db"
 	"countersign/db/dbtest"
 	"countersign/egress"
+	"countersign/envelope"
 	"countersign/notify"
 	"countersign/policy"
 	"countersign/slack"
@@ -50,7 +51,11 @@ func work(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 		return err
 	}
 	defer pool.Close()
-	store, err := db.New(db.Config{Pool: pool, Outbox: &dbtest.Outbox{}, Logger: quiet()}) //nolint:contextcheck // the store ends at Close
+	box, err := envelope.New(dbtest.Keyset)
+	if err != nil {
+		return err
+	}
+	store, err := db.New(db.Config{Pool: pool, Outbox: &dbtest.Outbox{}, Box: box, Logger: quiet()}) //nolint:contextcheck // the store ends at Close
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/google/uuid"
@@ -40,6 +41,10 @@ func (p *Planner) Dead(ctx context.Context, post db.Post, reason string) error {
 	// One after the other, so that of messages that die at once the last finds nothing left.
 	p.dying.Lock()
 	defer p.dying.Unlock()
+	if strings.HasPrefix(post.Name, endpointPrefix) {
+		p.log.WarnContext(ctx, "people cannot be told about a callback endpoint", slog.String("name", post.Name), slog.String("reason", reason))
+		return nil
+	}
 	s, err := p.situation(ctx, post.TicketID)
 	if err != nil {
 		return err

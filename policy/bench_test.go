@@ -117,6 +117,6 @@ func BenchmarkCallerByKey(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		c.CallerByKey("test")
+		c.CallerByKey("test", noon)
 	}
 }

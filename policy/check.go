@@ -107,10 +107,14 @@ func (d *decoder) checkKeys() {
 		}
 	}
 	for _, c := range d.draft.callers {
-		check(c.hash, c.hashAt, fmt.Sprintf("the caller %q", c.name.text))
+		for _, k := range c.keys {
+			check(k.Hash, k.at, fmt.Sprintf("the caller %q", c.name.text))
+		}
 	}
 	for _, p := range d.draft.people {
-		check(p.hash, p.hashAt, fmt.Sprintf("the person %q", p.name.text))
+		for _, k := range p.keys {
+			check(k.Hash, k.at, fmt.Sprintf("the person %q", p.name.text))
+		}
 	}
 }
 
@@ -135,7 +139,7 @@ func (d *decoder) checkGroups() {
 
 func (d *decoder) checkOperators() {
 	known := d.approverNames()
-	for _, w := range d.draft.operators {
+	for _, w := range slices.Concat(d.draft.operators, d.draft.auditors) {
 		d.known("person or group", w, known)
 	}
 }
@@ -196,7 +200,8 @@ func (d *decoder) checkUpstreams() {
 
 func (d *decoder) checkCallers() {
 	callers, people, upstreams := registry{}, d.personNames(), d.upstreamNames()
-	for _, c := range d.draft.callers {
+	for i := range d.draft.callers {
+		c := &d.draft.callers[i]
 		d.add(callers, "the caller", c.name)
 		for _, w := range c.owners {
 			d.isPerson(w, people, "owners are people; list the group's members")
@@ -204,19 +209,21 @@ func (d *decoder) checkCallers() {
 		for _, w := range c.upstreams {
 			d.known("upstream", w, upstreams)
 		}
-		d.checkOrigins(c)
+		for _, k := range c.keys {
+			d.checkKeyUpstreams(k, c)
+		}
+		d.checkEndpoints(c)
 	}
 	d.needSection("callers", "nobody could submit a call")
 }
 
-func (d *decoder) checkOrigins(c callerDraft) {
-	seen := make(map[string]bool)
-	for _, w := range c.origins {
-		o, ok := d.origin(w)
-		if ok && seen[o] {
-			d.problem(w.at, "", "the origin %s is listed twice", o)
+// checkKeyUpstreams reports a key for an upstream that its caller may not use: nothing could
+// be done with it.
+func (d *decoder) checkKeyUpstreams(k keyDraft, c *callerDraft) {
+	for _, w := range k.upstreams {
+		if !slices.Contains(texts(c.upstreams), w.text) {
+			d.problem(w.at, didYouMean(w.text, texts(c.upstreams)), "the caller %q may not use upstream %q", c.name.text, shorten(w.text))
 		}
-		seen[o] = true
 	}
 }
 

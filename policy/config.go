@@ -29,6 +29,10 @@ type Config struct {
 	Egress    Egress
 	// Operators are the people and groups who may resolve what is in doubt.
 	Operators []string
+	// Auditors are the people and groups who may read everything, and change nothing.
+	Auditors   []string
+	Encryption Encryption
+	Signing    Signing
 
 	base        *Config         // as written, nil: this one is
 	told        map[string]bool // the user groups, by id, of which it is known who is in them
@@ -111,21 +115,6 @@ type Slack struct {
 // Configured reports whether there is anything to talk to Slack with.
 func (s Slack) Configured() bool { return !s.BotToken.IsZero() }
 
-// Caller is a client that may submit calls.
-type Caller struct {
-	Name string
-	// KeyHash is the SHA-256 of its whole API key.
-	KeyHash [32]byte
-	// Owners are the people who count as the caller, and so cannot approve its calls.
-	Owners []string
-	// Upstreams are those it may ask for.
-	Upstreams []string
-	// Origins its callbacks may go to, as scheme://host:port with the port written out.
-	Origins []string
-	// CallbackSecrets sign its callbacks, newest first; each is whsec_ and base64.
-	CallbackSecrets []Secret
-}
-
 // Group is a named set of people: Members, or whoever is in a Slack user group.
 type Group struct {
 	Name    string
@@ -153,6 +142,17 @@ type Upstream struct {
 	MaxResponseBytes int64
 	// Success are the statuses that count as success. Default 200 to 299.
 	Success []StatusRange
+	// Concurrency bounds the calls that are made at a time, Rate how many begin. Zero: not.
+	Concurrency int
+	Rate        Rate
+	Breaker     Breaker
+	// CA are the authorities, in PEM, that its certificate may be from besides those of the
+	// system. Certificate and CertificateKey, in PEM, are what we show it; both or none.
+	CA, Certificate, CertificateKey Secret
+	// Proxy is asked to connect to it, with ProxyAuthorization as the value of the header
+	// field of that name; nil for none. It is http://host:port.
+	Proxy              *url.URL
+	ProxyAuthorization Secret
 	// RequestHeaders are the names a caller may set, in lower case. Default: accept,
 	// accept-language, content-type, idempotency-key, if-match, if-none-match, prefer,
 	// x-request-id.
@@ -165,10 +165,16 @@ type Upstream struct {
 	Digest string
 }
 
-// Credential is a header field that is set on every call to an upstream.
+// Credential is a header field that is set on every call to an upstream, or on every
+// callback to an endpoint.
 type Credential struct {
 	Header string
-	Value  Secret
+	// Prefix stands before the value in the field, such as "Bearer ".
+	Prefix string
+	// Value may be what a program prints; see [Secret.Exec].
+	Value Secret
+	// Cache is for how long what a program printed is used. Zero: it is run for every call.
+	Cache time.Duration
 }
 
 // StatusRange is a range of HTTP statuses, ends included.
@@ -196,6 +202,9 @@ type EgressPolicy struct {
 	AllowPrefixes []netip.Prefix
 	// AllowPorts are admitted besides 443 and 8443.
 	AllowPorts []uint16
+	// Proxy is asked to connect to receivers, http://host:port; nil for none. Where they are
+	// is judged all the same.
+	Proxy *url.URL `json:",omitempty"`
 }
 
 // Rule says what calls it matches and what it demands of them.
@@ -222,6 +231,13 @@ type Rule struct {
 	BreakGlass *approvals.BreakGlass
 	// Confirm is how deliberate an approval in Slack has to be. Default: the button asks back.
 	Confirm approvals.Confirm `json:",omitempty"`
+	// Success are the statuses that count as success. Nil: those of the upstream.
+	Success []StatusRange `json:",omitempty"`
+	// KeyRequired says that a call must come with an Idempotency-Key, through either door.
+	KeyRequired bool `json:",omitempty"`
+	// Sensitive says that callbacks never carry the result, so that each reading of it is
+	// recorded.
+	Sensitive bool `json:",omitempty"`
 }
 
 // Match says which calls a rule is about. Each empty field matches everything.
@@ -260,6 +276,12 @@ func (c *Config) Upstream(name string) (Upstream, bool) {
 		return Upstream{}, false
 	}
 	return c.Upstreams[i], true
+}
+
+// KeyRequired reports whether calls that meet a rule, by name, must come with an
+// Idempotency-Key through either door. False when there is no such rule.
+func (c *Config) KeyRequired(rule string) bool {
+	return slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.Name == rule && r.KeyRequired })
 }
 
 // MayUse reports whether a caller may ask for an upstream that exists.

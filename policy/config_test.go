@@ -154,15 +154,15 @@ func TestAKeyFindsItsCallerAndNobodyElse(t *testing.T) {
 
 	c := parse(t, map[string]string{"callers": "callers:\n  - {name: bot, key_sha256: " + hash + ", upstreams: [billing]}\n" +
 		"  - {name: job, key_sha256: env:PAYROLL_KEY_SHA256, upstreams: [billing]}\n"})
-	got, ok := c.CallerByKey(key)
+	got, _, ok := c.CallerByKey(key, noon)
 	require.True(t, ok)
 	require.Equal(t, "bot", got.Name)
-	require.Equal(t, hash, hex.EncodeToString(got.KeyHash[:]))
+	require.Equal(t, hash, hex.EncodeToString(got.Keys[0].Hash[:]))
 	for _, wrong := range []string{"", key[:len(key)-1], key + "a", other, hash, "csk_", key + string(make([]byte, 1<<20))} {
-		_, ok := c.CallerByKey(wrong)
+		_, _, ok := c.CallerByKey(wrong, noon)
 		require.False(t, ok)
 	}
-	got, ok = c.CallerByKey("test") // whose hash is keyHash
+	got, _, ok = c.CallerByKey("test", noon) // whose hash is keyHash
 	require.True(t, ok)
 	require.Equal(t, "job", got.Name)
 }
@@ -185,6 +185,6 @@ func TestAHashOfDigitsIsAHash(t *testing.T) {
 	t.Parallel()
 	for _, hash := range []string{strings.Repeat("1234567890", 7)[:64], strings.Repeat("1", 30) + "e" + strings.Repeat("3", 33), strings.ToUpper(keyHash)} {
 		c := parse(t, map[string]string{"callers": "callers: [{name: bot, key_sha256: " + hash + ", upstreams: [billing]}]\n"})
-		require.Equal(t, strings.ToLower(hash), hex.EncodeToString(c.Callers[0].KeyHash[:]))
+		require.Equal(t, strings.ToLower(hash), hex.EncodeToString(c.Callers[0].Keys[0].Hash[:]))
 	}
 }

@@ -24,6 +24,9 @@ type decoder struct {
 	// unread is set when a file could not be taken apart, so that nothing can be said about
 	// what is missing.
 	unread bool
+	// blind is set when references are not looked up, so that nothing is said about what is
+	// behind them.
+	blind bool
 }
 
 // word is a text with its place. Empty text means that there was none, or a bad one that

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +39,11 @@ type canonicalUpstream struct {
 	Success         []StatusRange
 	RequestHeaders  []string
 	ResponseHeaders []string
+	// What came later is left out where it is not written. How many calls are made, and when
+	// none is, does not count: it is about the upstream's health, not about a call.
+	Prefixes                        [][2]string `json:",omitempty"` // header, prefix
+	CA, Certificate, CertificateKey string      `json:",omitempty"`
+	Proxy, ProxyAuthorization       string      `json:",omitempty"`
 }
 
 func (u Upstream) digest() string {
@@ -45,13 +51,29 @@ func (u Upstream) digest() string {
 		Name: u.Name, BaseURL: u.BaseURL.String(), Methods: sorted(u.Methods), Timeout: u.Timeout,
 		Idempotent: u.Idempotent, MaxResponse: u.MaxResponseBytes, Success: slices.Clone(u.Success),
 		RequestHeaders: sorted(u.RequestHeaders), ResponseHeaders: sorted(u.ResponseHeaders),
+		CA: u.CA.ref, Certificate: u.Certificate.ref, CertificateKey: u.CertificateKey.ref, ProxyAuthorization: u.ProxyAuthorization.ref,
 	}
-	for _, cred := range u.Credentials {
-		c.Credentials = append(c.Credentials, [2]string{strings.ToLower(cred.Header), cred.Value.ref})
+	if u.Proxy != nil {
+		c.Proxy = u.Proxy.String()
 	}
-	slices.SortFunc(c.Credentials, func(a, b [2]string) int { return cmp.Compare(a[0], b[0]) })
+	c.Credentials, c.Prefixes = canonicalHeaders(u.Credentials)
 	slices.SortFunc(c.Success, func(a, b StatusRange) int { return cmp.Or(a.From-b.From, a.To-b.To) })
 	return digest(upstreamDomain, c)
+}
+
+// canonicalHeaders are the references by their headers, and what stands before some.
+func canonicalHeaders(credentials []Credential) (values, prefixes [][2]string) {
+	for _, c := range credentials {
+		name := strings.ToLower(c.Header)
+		values = append(values, [2]string{name, c.Value.ref})
+		if c.Prefix != "" {
+			prefixes = append(prefixes, [2]string{name, c.Prefix})
+		}
+	}
+	for _, list := range [][][2]string{values, prefixes} {
+		slices.SortFunc(list, func(a, b [2]string) int { return cmp.Compare(a[0], b[0]) })
+	}
+	return values, prefixes
 }
 
 type canonicalConfig struct {
@@ -64,6 +86,9 @@ type canonicalConfig struct {
 	Rules     []Rule   // in order: it decides
 	Slack     canonicalSlack
 	Egress    Egress
+	// What came later is left out where it is not written.
+	Auditors []string `json:",omitempty"`
+	Signing  []string `json:",omitempty"`
 }
 
 // canonicalPerson leaves the key out, as canonicalCaller does.
@@ -74,11 +99,72 @@ type canonicalPerson struct {
 	Away               *approvals.Absence
 }
 
-// canonicalCaller leaves the key out: a new one is no new policy.
+// canonicalCaller leaves keys and limits out: a new one is no new policy. So is the day on
+// which a secret stops to sign.
 type canonicalCaller struct {
 	Name                       string
 	Owners, Upstreams, Origins []string
 	CallbackSecrets            []string
+	// What came later is left out where it is not written.
+	Logins       []CallerLogin       `json:",omitempty"`
+	Endpoints    []canonicalEndpoint `json:",omitempty"` // those with something of their own
+	AlertChannel string              `json:",omitempty"`
+}
+
+// canonicalEndpoint is where and how an endpoint is told, without how much at a time.
+type canonicalEndpoint struct {
+	Origin                          string
+	Verify, Payload                 string          `json:",omitempty"`
+	Waived, Ed25519                 bool            `json:",omitempty"`
+	Schedule                        []time.Duration `json:",omitempty"`
+	Timeout, DisableAfter           time.Duration   `json:",omitempty"` // zero: the default
+	Headers, Prefixes               [][2]string     `json:",omitempty"`
+	CA, Certificate, CertificateKey string          `json:",omitempty"`
+}
+
+func (e Endpoint) canonical() canonicalEndpoint {
+	out := canonicalEndpoint{
+		Origin: e.Origin, Verify: e.Verify, Payload: e.Payload, Waived: e.Waived, Ed25519: e.Ed25519, Schedule: e.Schedule,
+		CA: e.CA.ref, Certificate: e.Certificate.ref, CertificateKey: e.CertificateKey.ref,
+	}
+	if e.Timeout != defaultAttempt {
+		out.Timeout = e.Timeout
+	}
+	if e.DisableAfter != defaultDisable {
+		out.DisableAfter = e.DisableAfter
+	}
+	out.Headers, out.Prefixes = canonicalHeaders(e.Headers)
+	return out
+}
+
+// canonical leaves endpoints out that are only an origin.
+func (c Caller) canonical() canonicalCaller {
+	out := canonicalCaller{
+		Name: c.Name, Owners: sorted(c.Owners), Upstreams: sorted(c.Upstreams), Origins: sorted(c.Origins), AlertChannel: c.AlertChannel,
+		Logins: slices.Clone(c.Logins),
+	}
+	for _, s := range c.CallbackSecrets {
+		out.CallbackSecrets = append(out.CallbackSecrets, s.ref)
+	}
+	slices.SortFunc(out.Logins, CallerLogin.compare)
+	for _, e := range c.Endpoints {
+		if one := e.canonical(); !reflect.DeepEqual(one, canonicalEndpoint{Origin: e.Origin}) {
+			out.Endpoints = append(out.Endpoints, one)
+		}
+	}
+	slices.SortFunc(out.Endpoints, func(a, b canonicalEndpoint) int { return cmp.Compare(a.Origin, b.Origin) })
+	return out
+}
+
+func (l CallerLogin) compare(other CallerLogin) int {
+	claims := func(l CallerLogin) string {
+		text, err := json.Marshal(l.Claims) // in the order of their names
+		if err != nil {
+			panic(err) // texts
+		}
+		return string(text)
+	}
+	return cmp.Or(cmp.Compare(l.Issuer, other.Issuer), cmp.Compare(l.Subject, other.Subject), cmp.Compare(claims(l), claims(other)))
 }
 
 type canonicalSlack struct {
@@ -117,7 +203,7 @@ func (s Slack) canonical() canonicalSlack {
 func (c *Config) digest() string {
 	out := canonicalConfig{
 		People: c.canonicalPeople(), Rules: c.Rules, Egress: c.Egress, Logins: slices.Clone(c.logins), Operators: sorted(c.Operators),
-		Slack: c.Slack.canonical(),
+		Slack: c.Slack.canonical(), Auditors: sorted(c.Auditors), Signing: refs(c.Signing.Keys),
 	}
 	slices.SortFunc(out.Logins, func(a, b Login) int { return cmp.Compare(a.Issuer, b.Issuer) })
 	for _, g := range c.Groups {
@@ -125,10 +211,7 @@ func (c *Config) digest() string {
 	}
 	slices.SortFunc(out.Groups, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
 	for _, caller := range c.Callers {
-		out.Callers = append(out.Callers, canonicalCaller{
-			Name: caller.Name, Owners: sorted(caller.Owners), Upstreams: sorted(caller.Upstreams),
-			Origins: sorted(caller.Origins), CallbackSecrets: refs(caller.CallbackSecrets),
-		})
+		out.Callers = append(out.Callers, caller.canonical())
 	}
 	slices.SortFunc(out.Callers, func(a, b canonicalCaller) int { return cmp.Compare(a.Name, b.Name) })
 	for _, u := range c.Upstreams {

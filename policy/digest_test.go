@@ -22,6 +22,10 @@ func TestTheUpstreamDigestChangesWithEveryField(t *testing.T) {
 		upstream("credentials: {header: B, value: env:BILLING_TOKEN}"), upstream("credentials: {header: A, value: env:NOT_A_HASH}"),
 		upstream("methods: [GET]"), upstream("timeout: 5s"), upstream("idempotent: true"), upstream("max_response: 1KiB"),
 		upstream("success: [2xx, 404]"), upstream("request_headers: [accept]"), upstream("response_headers: []"),
+		upstream(`credentials: {header: A, prefix: "Bearer ", value: env:BILLING_TOKEN}`), upstream(`credentials: {header: A, value: "exec:/bin/sh token"}`),
+		upstream(`credentials: {header: A, value: "exec:/bin/sh other"}`), upstream("ca: env:PRIVATE_CA"),
+		upstream("certificate: {certificate: env:CLIENT_CERTIFICATE, key: env:CLIENT_KEY}"), upstream(`proxy: "http://proxy:3128"`),
+		upstream(`proxy: "http://proxy:3128", proxy_authorization: env:PROXY_AUTHORIZATION`),
 	} {
 		d := digest(text)
 		require.Regexp(t, "^[0-9a-f]{64}$", d)
@@ -30,6 +34,17 @@ func TestTheUpstreamDigestChangesWithEveryField(t *testing.T) {
 	}
 	require.Equal(t, digest(upstream("timeout: 30s")), digest(upstream("idempotent: false")), "defaults written out change nothing")
 	require.Equal(t, digest(upstream("methods: [GET, POST]")), digest(upstream("methods: [POST, GET]")))
+	require.Equal(t, digest(upstream("timeout: 30s")), digest(upstream("concurrency: 5, rate: 10/s, breaker: {failures: 5, within: 1m, for: 30s}")), "how much at a time")
+	require.Equal(t, digest(upstream(`credentials: {header: A, value: "exec:/bin/sh token"}`)), digest(upstream(`credentials: {header: A, value: "exec:/bin/sh token", cache: 1m}`)))
+}
+
+// The digests of files that are in force somewhere: what is approved there is bound to them.
+func TestTheDigestOfAnOlderFileStaysWhatItWas(t *testing.T) {
+	t.Parallel()
+	c, err := policy.Load("testdata/example.yaml", getenv)
+	require.NoError(t, err)
+	require.Equal(t, "e6a33135b7ae71aba34f2438cb9dcf7587e5ba44625d4dbbfee8799cd72095d0", c.Digest)
+	require.Equal(t, "fe1c1adad4818dbee242ae8bba233f473a10cc93dabc798ffb56d2ea15707f61", c.Upstreams[0].Digest)
 }
 
 func TestTheDigestIsOfDecisionsOnly(t *testing.T) {
@@ -42,6 +57,10 @@ func TestTheDigestIsOfDecisionsOnly(t *testing.T) {
 		{"groups": "groups:\n  - {name: security, members: [chen, bo, ana]}\n"},
 		{"people": "people:\n  - {name: chen, slack: U0CHEN, key_sha256: " + otherHash + "}\n  - {name: ana, slack: U0ANA}\n  - {name: bo, slack: U0BO, email: bo@example.com}\n"},
 		{"people": "people:\n  - {name: chen, slack: U0CHEN}\n  - {name: ana, slack: U0ANA}\n  - {name: bo, slack: U0BO, email: bo@example.com}\n"},
+		{"callers": "callers:\n  - {name: bot, keys: [{name: a, sha256: " + otherHash + ", scopes: [read]}], owners: [ana], upstreams: [billing]}\n"},
+		{"callers": "callers:\n  - {name: bot, key_sha256: " + keyHash + ", limits: {submit: 5/s, open: 3}, owners: [ana], upstreams: [billing]}\n"},
+		{"people": "people:\n  - {name: chen, slack: U0CHEN, keys: [{name: a, sha256: " + otherHash + "}]}\n  - {name: ana, slack: U0ANA}\n  - {name: bo, slack: U0BO, email: bo@example.com}\n"},
+		{"encryption": "encryption: {keyset: env:COUNTERSIGN_KEYSET}\n"},
 	}
 	for _, replace := range same {
 		require.Equal(t, base, parse(t, replace).Digest, replace)
@@ -95,9 +114,29 @@ func TestTheDigestChangesWithEverythingThatMattersToADecision(t *testing.T) {
 	live := func(id string) map[string]string {
 		return map[string]string{"slack": slack("app_id: A0, channel: C0X"), "groups": "groups:\n  - {name: security, slack_usergroup: " + id + "}\n"}
 	}
+	endpoint := func(text string) map[string]string {
+		return map[string]string{
+			"signing": "signing: {keys: [env:COUNTERSIGN_SIGNING_KEY]}\n",
+			"callers": callbacks(`origins: [{origin: "https://a.example.com"` + text + `}], secret: env:PAYROLL_CALLBACK_SECRET`),
+		}
+	}
+	token := func(text string) map[string]string {
+		return map[string]string{"logins": twoLogins, "callers": callers(`upstreams: [billing], login: {issuer: "https://a.example.com", ` + text + "}")}
+	}
 	seen := map[string]map[string]string{}
 	for _, replace := range []map[string]string{
 		{},
+		endpoint(""), endpoint(", verify: /verify"), endpoint(", verification: waived"), endpoint(", payload: thin"), endpoint(", payload: full"),
+		endpoint(", signature: ed25519"), endpoint(", schedule: [0s]"), endpoint(", timeout: 5s"), endpoint(", disable_after: 1d"),
+		endpoint(", headers: {header: A, value: env:HOOKS_TOKEN}"), endpoint(`, headers: {header: A, prefix: "B ", value: env:HOOKS_TOKEN}`),
+		endpoint(", ca: env:PRIVATE_CA"), endpoint(", certificate: {certificate: env:CLIENT_CERTIFICATE, key: env:CLIENT_KEY}"),
+		{"callers": callbacks(`alert: C0X, origins: ["https://a.example.com"], secret: env:PAYROLL_CALLBACK_SECRET`)},
+		token("subject: x"), token("subject: y"), token("claims: {ref: main}"), token("subject: x, claims: {ref: main}"),
+		{"auditors": "auditors: [bo]\n"},
+		{"auditors": "auditors: [security]\n"},
+		{"signing": "signing: {keys: [env:COUNTERSIGN_SIGNING_KEY]}\n"},
+		{"egress": "egress: {callbacks: {proxy: \"http://proxy:3128\"}}\n"},
+		whole("success: [404]"), whole("success: [2xx]"), whole("idempotency_key: required"), whole("sensitive: true"),
 		ask("denials: 1"), ask("comment: never"), ask("comment: approve"), ask("comment: both"), ask("remind: {every: 1h}"),
 		ask("remind: {every: 1h, backoff: 2}"), ask("remind: {every: 1h, backoff: 2, at_most: 2h}"),
 		ask("escalate: [{after: 1h, to: [bo]}]"), ask("escalate: [{after: 1h, to: [bo], off_hours: true}]"),
@@ -141,6 +180,9 @@ func TestTheDigestChangesWithEverythingThatMattersToADecision(t *testing.T) {
 		{ask("denials: 1"), ask("comment: deny, denials: 1")},
 		{ask("remind: {every: 1h}"), ask("remind: {every: 1h, backoff: 1}")},
 		{whole("distinct: ticket"), whole("on_stale: reopen")},
+		{whole("distinct: ticket"), whole("sensitive: false, idempotency_key: optional")},
+		{endpoint(""), endpoint(", payload: auto, verification: required, signature: hmac, timeout: 15s, disable_after: 5d")},
+		{endpoint(""), endpoint(", concurrency: 1, rate: 1/s")},
 		{whole("distinct: ticket"), whole("confirm: dialog")},
 		{{"slack": slack("app_id: A0")}, {"slack": slack("app_id: A0, mode: http, tell_requesters: outcomes, allow_external: false")}},
 		{person("away: {until: 2026-12-24}"), person("away: {until: \"2026-12-24T01:00:00+01:00\"}")},

@@ -26,7 +26,11 @@ type draft struct {
 	rules     []ruleDraft
 	logins    []loginDraft
 	operators []word                // people and groups
+	auditors  []word                // likewise
 	compiled  map[string]*condition // by text
+
+	encryption Encryption
+	signing    Signing
 }
 
 type slackDraft struct {
@@ -49,12 +53,14 @@ type slackDraft struct {
 type callerDraft struct {
 	at        pos
 	name      word
-	hash      [32]byte
-	hashAt    pos // zero when there is no usable hash
+	keys      []keyDraft
+	logins    []callerLoginDraft
+	limits    Limits
 	owners    []word
 	upstreams []word
-	origins   []word
-	secrets   []Secret
+	endpoints []endpointDraft
+	secrets   []CallbackSecret
+	alert     word
 }
 
 type personDraft struct {
@@ -63,8 +69,7 @@ type personDraft struct {
 	// slack and email list the first one first.
 	slack  []word
 	email  []word
-	hash   [32]byte
-	hashAt pos // zero when there is no usable hash
+	keys   []keyDraft
 	logins []accountDraft
 	away   *awayDraft
 }
@@ -98,6 +103,8 @@ type upstreamDraft struct {
 	at   pos
 	name word
 	base word
+	// proxyShown is where proxy_authorization stands; zero when it does not.
+	proxyShown pos
 }
 
 type ruleDraft struct {
@@ -112,6 +119,8 @@ type ruleDraft struct {
 	stages   []stageDraft
 	glass    []word
 	glassAt  pos // zero when the rule has no break_glass
+	// Zero when the rule does not have the field.
+	successAt, keyAt, sensitiveAt pos
 	// broken is set when something about the rule has been reported, so that what follows
 	// from that is not reported as well.
 	broken bool
@@ -175,17 +184,20 @@ func (d *decoder) top(n ast.Node) {
 		}
 	}
 	d.object(n, "the configuration", fields{
-		"server":    d.once("server", d.server),
-		"database":  d.once("database", d.database),
-		"slack":     d.once("slack", d.slack),
-		"egress":    d.once("egress", d.egress),
-		"callers":   d.list("callers", d.caller),
-		"people":    d.list("people", d.person),
-		"groups":    d.list("groups", d.group),
-		"upstreams": d.list("upstreams", d.upstream),
-		"rules":     d.list("rules", d.rule),
-		"logins":    d.list("logins", d.login),
-		"operators": d.words("operators", &d.draft.operators),
+		"server":     d.once("server", d.server),
+		"database":   d.once("database", d.database),
+		"encryption": d.once("encryption", d.encryption),
+		"signing":    d.once("signing", d.signing),
+		"slack":      d.once("slack", d.slack),
+		"egress":     d.once("egress", d.egress),
+		"callers":    d.list("callers", d.caller),
+		"people":     d.list("people", d.person),
+		"groups":     d.list("groups", d.group),
+		"upstreams":  d.list("upstreams", d.upstream),
+		"rules":      d.list("rules", d.rule),
+		"logins":     d.list("logins", d.login),
+		"operators":  d.words("operators", &d.draft.operators),
+		"auditors":   d.words("auditors", &d.draft.auditors),
 	})
 }
 

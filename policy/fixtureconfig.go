@@ -2,7 +2,6 @@ package policy
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -47,6 +46,7 @@ type unresolved struct {
 func newUnresolved() *unresolved {
 	u := &unresolved{values: make(map[string]string), refs: make(map[string]string)}
 	u.decoder = newDecoder(func(name string) string { return u.values[name] })
+	u.blind = true
 	return u
 }
 
@@ -92,21 +92,26 @@ func (u *unresolved) read(name string, content []byte) {
 // forms are what the fields that hold references accept, as functions of a digest of the
 // reference, so that different references stand for different values.
 var forms = map[string]func(sum [32]byte) string{
-	"key_sha256":      func(sum [32]byte) string { return hex.EncodeToString(sum[:]) },
-	"secret":          webhookKey,
-	"secrets":         webhookKey,
-	"value":           placeholderText,
-	"bot_token":       placeholderText,
-	"signing_secrets": placeholderText,
-	"app_token":       placeholderText,
-	"client_secret":   placeholderText,
-	"refresh_token":   placeholderText,
-	"url":             func([32]byte) string { return "postgres://placeholder" },
+	"key_sha256":          hashText,
+	"sha256":              hashText,
+	"secret":              placeholderText,
+	"secrets":             placeholderText,
+	"value":               placeholderText,
+	"ca":                  placeholderText,
+	"certificate":         placeholderText,
+	"key":                 placeholderText,
+	"keys":                placeholderText,
+	"keyset":              placeholderText,
+	"proxy_authorization": placeholderText,
+	"bot_token":           placeholderText,
+	"signing_secrets":     placeholderText,
+	"app_token":           placeholderText,
+	"client_secret":       placeholderText,
+	"refresh_token":       placeholderText,
+	"url":                 func([32]byte) string { return "postgres://placeholder" },
 }
 
-func webhookKey(sum [32]byte) string {
-	return "whsec_" + base64.StdEncoding.EncodeToString(sum[:])
-}
+func hashText(sum [32]byte) string { return hex.EncodeToString(sum[:]) }
 
 func placeholderText(sum [32]byte) string { return "placeholder-" + hex.EncodeToString(sum[:8]) }
 
@@ -154,19 +159,33 @@ func (u *unresolved) restore() {
 	draft := &u.draft
 	all := []*Secret{
 		&draft.database.URL, &draft.slack.BotToken, &draft.slack.AppToken, &draft.slack.ClientSecret, &draft.slack.RefreshToken,
+		&draft.encryption.Keyset,
 	}
 	for i := range draft.slack.SigningSecrets {
 		all = append(all, &draft.slack.SigningSecrets[i])
 	}
+	for i := range draft.signing.Keys {
+		all = append(all, &draft.signing.Keys[i])
+	}
+	credentials := func(list []Credential) {
+		for i := range list {
+			all = append(all, &list[i].Value)
+		}
+	}
 	for i := range draft.callers {
 		for j := range draft.callers[i].secrets {
-			all = append(all, &draft.callers[i].secrets[j])
+			all = append(all, &draft.callers[i].secrets[j].Secret)
+		}
+		for j := range draft.callers[i].endpoints {
+			e := &draft.callers[i].endpoints[j]
+			all = append(all, &e.CA, &e.Certificate, &e.CertificateKey)
+			credentials(e.Headers)
 		}
 	}
 	for i := range draft.upstreams {
-		for j := range draft.upstreams[i].Credentials {
-			all = append(all, &draft.upstreams[i].Credentials[j].Value)
-		}
+		up := &draft.upstreams[i]
+		all = append(all, &up.CA, &up.Certificate, &up.CertificateKey, &up.ProxyAuthorization)
+		credentials(up.Credentials)
 	}
 	for _, s := range all {
 		if ref, ok := u.refs[s.ref]; ok {

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -63,10 +64,15 @@ func (d *decoder) checkLogins() {
 	}
 	for _, p := range d.draft.people {
 		for _, a := range p.logins {
-			if a.issuer.text != "" && !slices.Contains(names, a.issuer.text) {
-				d.problem(a.issuer.at, orElse(didYouMean(a.issuer.text, names), "list it under logins"), "unknown issuer %q", shorten(a.issuer.text))
-			}
+			d.checkKnownIssuer(a.issuer, names)
 		}
+	}
+	d.checkCallerLogins(names)
+}
+
+func (d *decoder) checkKnownIssuer(w word, issuers []string) {
+	if w.text != "" && !slices.Contains(issuers, w.text) {
+		d.problem(w.at, orElse(didYouMean(w.text, issuers), "list it under logins"), "unknown issuer %q", shorten(w.text))
 	}
 }
 
@@ -77,14 +83,14 @@ func orElse(hint, other string) string {
 	return hint
 }
 
-// PersonByKey finds the person who holds a personal API key. A caller's key is nobody's
-// here, whatever the hash.
-func (c *Config) PersonByKey(key string) (approvals.Person, bool) {
-	i, ok := c.byPersonKey.find(key, keyPrefix)
-	if !ok {
+// PersonByKey finds the person who holds a personal API key that has not expired. A caller's
+// key is nobody's here, whatever the hash.
+func (c *Config) PersonByKey(key string, now time.Time) (approvals.Person, bool) {
+	holder, ok := c.byPersonKey.find(key, keyPrefix)
+	if !ok || !holder.key.live(now) {
 		return approvals.Person{}, false
 	}
-	return c.People[i], true
+	return c.People[holder.index], true
 }
 
 // PersonByLogin finds the person with a login: an issuer and the subject there. Where the
@@ -106,6 +112,9 @@ func (c *Config) PersonByLogin(issuer, subject, email string) (approvals.Person,
 // Operator reports whether a person, by name, may resolve what is in doubt.
 func (c *Config) Operator(person string) bool { return c.directory.Members(c.Operators)[person] }
 
+// Auditor reports whether a person, by name, may read everything.
+func (c *Config) Auditor(person string) bool { return c.directory.Members(c.Auditors)[person] }
+
 // Logins lists the identity providers. It must not be changed.
 func (c *Config) Logins() []Login { return c.logins }
 
@@ -114,8 +123,8 @@ func (c *Config) identities(people []personDraft) {
 	c.byPersonKey, c.byAccount = make(keyIndex), make(map[account]int)
 	c.byEmail, c.pinned = make(map[string]int), make(map[string]map[string]bool)
 	for i, p := range people {
-		if p.hashAt.src != nil {
-			c.byPersonKey.add(p.hash, i)
+		for _, k := range p.keys {
+			c.byPersonKey.add(k.CallerKey, i)
 		}
 		for _, w := range p.email {
 			c.byEmail[strings.ToLower(w.text)] = i

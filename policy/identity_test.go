@@ -103,23 +103,23 @@ func TestAPersonalKeyIsNoCallersAndACallersIsNobodys(t *testing.T) {
 	require.True(t, strings.HasPrefix(callers, "csk_"))
 
 	c := keyed(t, callersHash, personalHash)
-	p, ok := c.PersonByKey(personal)
+	p, ok := c.PersonByKey(personal, noon)
 	require.True(t, ok)
 	require.Equal(t, "dee", p.Name)
-	caller, ok := c.CallerByKey(callers)
+	caller, _, ok := c.CallerByKey(callers, noon)
 	require.True(t, ok)
 	require.Equal(t, "bot", caller.Name)
 	for _, key := range []string{callers, "", "csp_", personal[:len(personal)-1], strings.ToUpper(personal), personal + strings.Repeat("x", 300)} {
-		_, ok := c.PersonByKey(key)
+		_, ok := c.PersonByKey(key, noon)
 		require.False(t, ok, key)
 	}
-	_, ok = c.CallerByKey(personal)
+	_, _, ok = c.CallerByKey(personal, noon)
 	require.False(t, ok)
 
 	c = keyed(t, personalHash, callersHash) // each hash in the other's place
-	_, ok = c.PersonByKey(callers)
+	_, ok = c.PersonByKey(callers, noon)
 	require.False(t, ok, "a caller's key decides nothing, even where its hash stands by mistake")
-	_, ok = c.CallerByKey(personal)
+	_, _, ok = c.CallerByKey(personal, noon)
 	require.False(t, ok, "nor does a person's submit")
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 )
 
 const (
@@ -40,15 +41,15 @@ func newKey(prefix string) (key, hash string, err error) {
 	return key, hex.EncodeToString(sum[:]), nil
 }
 
-// CallerByKey finds the caller that an API key belongs to. It is found by the key's hash,
-// so that neither a comparison nor its duration tells anything about other keys. A personal
-// key is nobody's here, whatever the hash.
-func (c *Config) CallerByKey(key string) (Caller, bool) {
-	i, ok := c.byKey.find(key, personPrefix)
-	if !ok {
-		return Caller{}, false
+// CallerByKey finds the caller that an API key belongs to, and what the key is for. It is
+// found by the key's hash, so that neither a comparison nor its duration tells anything about
+// other keys. A key that has expired is nobody's, and so is a personal one, whatever the hash.
+func (c *Config) CallerByKey(key string, now time.Time) (Caller, CallerKey, bool) {
+	holder, ok := c.byKey.find(key, personPrefix)
+	if !ok || !holder.key.live(now) {
+		return Caller{}, CallerKey{}, false
 	}
-	return c.Callers[i], true
+	return c.Callers[holder.index], holder.key, true
 }
 
 // keyIndex finds the holder of a key by its hash, which is kept beside, to be compared.
@@ -56,20 +57,20 @@ type keyIndex map[[32]byte]keyHolder
 
 type keyHolder struct {
 	index int
-	hash  [32]byte
+	key   CallerKey
 }
 
-func (x keyIndex) add(hash [32]byte, index int) { x[hash] = keyHolder{index, hash} }
+func (x keyIndex) add(key CallerKey, index int) { x[key.Hash] = keyHolder{index, key} }
 
 // find returns whose key this is, but for keys of the other kind.
-func (x keyIndex) find(key, other string) (int, bool) {
+func (x keyIndex) find(key, other string) (keyHolder, bool) {
 	if len(key) > maxKey || strings.HasPrefix(key, other) {
-		return 0, false
+		return keyHolder{}, false
 	}
 	sum := sha256.Sum256([]byte(key))
 	holder, ok := x[sum]
-	if !ok || subtle.ConstantTimeCompare(sum[:], holder.hash[:]) != 1 {
-		return 0, false
+	if !ok || subtle.ConstantTimeCompare(sum[:], holder.key.Hash[:]) != 1 {
+		return keyHolder{}, false
 	}
-	return holder.index, true
+	return holder, true
 }

@@ -139,7 +139,8 @@ func (d *decoder) build() *Config {
 	c := &Config{
 		Server: draft.server, Database: draft.database, Slack: draft.slack.Slack, Egress: draft.egress,
 		directory: d.directory(), rules: newRuleIndex(draft.rules),
-		Operators: texts(draft.operators), hours: d.groupHours(),
+		Operators: texts(draft.operators), Auditors: texts(draft.auditors),
+		Encryption: draft.encryption, Signing: draft.signing, hours: d.groupHours(),
 		byKey: make(keyIndex), callers: make(map[string]int), upstreams: make(map[string]int),
 	}
 	for _, l := range draft.logins {
@@ -154,7 +155,9 @@ func (d *decoder) build() *Config {
 	}
 	for i, caller := range draft.callers {
 		c.callers[caller.name.text] = i
-		c.byKey.add(caller.hash, i)
+		for _, k := range caller.keys {
+			c.byKey.add(k.CallerKey, i)
+		}
 		c.Callers = append(c.Callers, d.buildCaller(caller))
 	}
 	for i, u := range draft.upstreams {
@@ -171,13 +174,18 @@ func (d *decoder) build() *Config {
 
 func (d *decoder) buildCaller(c callerDraft) Caller {
 	out := Caller{
-		Name: c.name.text, KeyHash: c.hash, Owners: texts(c.owners), Upstreams: texts(c.upstreams),
-		CallbackSecrets: c.secrets,
+		Name: c.name.text, Owners: texts(c.owners), Upstreams: texts(c.upstreams), Limits: c.limits,
+		CallbackSecrets: c.secrets, AlertChannel: c.alert.text,
 	}
-	for _, w := range c.origins {
-		if o, ok := d.origin(w); ok {
-			out.Origins = append(out.Origins, o)
-		}
+	for _, k := range c.keys {
+		out.Keys = append(out.Keys, k.CallerKey)
+	}
+	for _, l := range c.logins {
+		out.Logins = append(out.Logins, l.CallerLogin)
+	}
+	for _, e := range c.endpoints {
+		out.Endpoints = append(out.Endpoints, e.Endpoint)
+		out.Origins = append(out.Origins, e.Origin)
 	}
 	return out
 }

@@ -24,18 +24,21 @@ func (d *decoder) person(n ast.Node) {
 		"name":       d.name(&p.name),
 		"slack":      d.accounts("slack", &p.slack, slack),
 		"email":      d.accounts("email", &p.email, d.email),
-		"key_sha256": d.keyHash(&p.hash, &p.hashAt),
+		"key_sha256": d.oneKey(&p.keys),
+		"keys":       d.apiKeys(&p.keys, false),
 		"login":      d.oneOrMore("login", maxLogins, d.account(&p)),
 		"away":       d.away(&p),
 	}, "name")
 	if m, ok := n.(*ast.MappingNode); ok && !slices.ContainsFunc(identifying, func(f string) bool { return hasField(m, f) }) {
-		d.problem(p.at, "", "a person needs slack, email, key_sha256 or login: nobody could tell who is deciding")
+		d.problem(p.at, "", "a person needs slack, email, key_sha256, keys or login: nobody could tell who is deciding")
 	}
+	d.checkOneWay(n)
+	d.checkKeyNames(p.keys)
 	d.draft.people = append(d.draft.people, p)
 }
 
 // identifying are the fields by which a person can be told from others.
-var identifying = []string{"slack", "email", "key_sha256", "login"}
+var identifying = []string{"slack", "email", "key_sha256", "keys", "login"}
 
 // accounts decodes one text or a list of them, the first one first, without repetition.
 func (d *decoder) accounts(what string, dst *[]word, form func(*word) field) field {
@@ -103,14 +106,22 @@ func (d *decoder) group(n ast.Node) {
 }
 
 func (d *decoder) caller(n ast.Node) {
-	c := callerDraft{at: d.at(n)}
+	c := callerDraft{at: d.at(n), limits: Limits{Open: defaultOpen, Waiting: defaultWaiting}}
 	d.object(n, "a caller", fields{
 		"name":       d.name(&c.name),
-		"key_sha256": d.keyHash(&c.hash, &c.hashAt),
+		"key_sha256": d.oneKey(&c.keys),
+		"keys":       d.apiKeys(&c.keys, true),
+		"login":      d.oneOrMore("login", maxCallerLogins, d.callerLogin(&c)),
+		"limits":     d.limits(&c.limits),
 		"owners":     d.words("owners", &c.owners),
 		"upstreams":  d.words("upstreams", &c.upstreams),
 		"callbacks":  d.callbacks(&c),
-	}, "name", "key_sha256", "upstreams")
+	}, "name", "upstreams")
+	if m, ok := n.(*ast.MappingNode); ok && !hasField(m, "key_sha256") && !hasField(m, "keys") && !hasField(m, "login") {
+		d.problem(c.at, "", "a caller needs key_sha256, keys or login: nobody could be it")
+	}
+	d.checkOneWay(n)
+	d.checkKeyNames(c.keys)
 	d.draft.callers = append(d.draft.callers, c)
 }
 
@@ -119,7 +130,7 @@ func (d *decoder) keyHash(dst *[32]byte, at *pos) field {
 	return func(n ast.Node) {
 		scalar, ok := n.(ast.ScalarNode)
 		if !ok {
-			d.wrongType(n, "key_sha256 must be text")
+			d.wrongType(n, d.label+" must be text")
 			return
 		}
 		text := scalar.GetToken().Value
@@ -133,7 +144,7 @@ func (d *decoder) keyHash(dst *[32]byte, at *pos) field {
 		}
 		sum, err := hex.DecodeString(text)
 		if err != nil || len(sum) != sha256.Size {
-			d.problem(d.at(n), hashHint(text), "key_sha256 must be the SHA-256 of the key: 64 hex digits")
+			d.problem(d.at(n), hashHint(text), "%s must be the SHA-256 of the key: 64 hex digits", d.label)
 			return
 		}
 		copy(dst[:], sum)
@@ -146,30 +157,6 @@ func hashHint(text string) string {
 		return "this is the key itself; put its hash here and the key away"
 	}
 	return ""
-}
-
-// maxCallbackSecrets bounds how many keys sign at once while one is rotated.
-const maxCallbackSecrets = 10
-
-func (d *decoder) callbacks(c *callerDraft) field {
-	return func(n ast.Node) {
-		var one Secret
-		d.object(n, "callbacks", fields{
-			"origins": d.words("origins", &c.origins),
-			"secret":  d.secret(&one, signingKey),
-			"secrets": d.secrets("secrets", &c.secrets, maxCallbackSecrets, signingKey),
-		}, "origins")
-		m, ok := n.(*ast.MappingNode)
-		switch {
-		case !ok:
-		case hasField(m, "secret") && hasField(m, "secrets"):
-			d.problem(d.at(n), "keep secrets, newest first", "callbacks has both secret and secrets")
-		case !hasField(m, "secret") && !hasField(m, "secrets"):
-			d.problem(d.at(n), "", `callbacks needs the field "secret" or "secrets"`)
-		case !one.IsZero():
-			c.secrets = []Secret{one}
-		}
-	}
 }
 
 // signingKey accepts a Standard Webhooks secret.

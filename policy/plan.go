@@ -117,6 +117,10 @@ func (c *Config) fill(plan *approvals.Plan, i int, now time.Time) {
 	plan.ExpiresIn, plan.ExecuteWithin = r.ExpiresIn, r.ExecuteWithin
 	plan.Redact, plan.Stages = slices.Clone(r.Redact), slices.Clone(r.Stages)
 	plan.Distinct, plan.OnStale, plan.BreakGlass, plan.Confirm = r.Distinct, r.OnStale, r.BreakGlass, r.Confirm
+	plan.Sensitive = r.Sensitive
+	for _, s := range r.Success {
+		plan.Success = append(plan.Success, approvals.StatusRange(s))
+	}
 	for i := range plan.Stages {
 		s := &plan.Stages[i]
 		s.Hours = c.hoursOf(*s, now, now.Add(r.ExpiresIn))

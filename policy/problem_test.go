@@ -55,7 +55,7 @@ type mistake struct {
 func TestEachProblemNamesItsPlace(t *testing.T) {
 	t.Parallel()
 	for _, tt := range slices.Concat(mistakesOfForm(), mistakesOfService(), mistakesOfPeople(), mistakesOfUpstreams(), mistakesOfRules(), mistakesOfQuorum(),
-		mistakesOfIdentity(), mistakesOfHours(), mistakesOfStages(), mistakesOfBypass()) {
+		mistakesOfIdentity(), mistakesOfHours(), mistakesOfStages(), mistakesOfBypass(), mistakesOfCallers(), mistakesOfEndpoints(), mistakesOfLanes()) {
 		t.Run(tt.promise, func(t *testing.T) {
 			t.Parallel()
 			replace := map[string]string{tt.section: tt.text}

@@ -24,7 +24,7 @@ func (d *decoder) rule(n ast.Node) {
 	before := len(d.problems)
 	r := ruleDraft{at: d.at(n)}
 	r.ExpiresIn, r.ExecuteWithin = defaultExpires, defaultExecute
-	var distinct, stale, confirm word
+	var distinct, stale, confirm, idempotency word
 	d.object(n, "a rule", fields{
 		"name":           d.name(&r.name),
 		"match":          d.match(&r),
@@ -38,7 +38,12 @@ func (d *decoder) rule(n ast.Node) {
 		"on_stale":       d.choice(&stale, "reopen", "end"),
 		"break_glass":    d.breakGlass(&r),
 		"confirm":        d.choice(&confirm, "none", "dialog", "modal", "code"),
+
+		"success":         d.placed(&r.successAt, d.list("success", d.status(&r.Success))),
+		"idempotency_key": d.placed(&r.keyAt, d.choice(&idempotency, "optional", "required")),
+		"sensitive":       d.placed(&r.sensitiveAt, d.boolean(&r.Sensitive)),
 	}, "name", "match")
+	r.KeyRequired = idempotency.text == "required"
 	r.Name = r.name.text
 	if distinct.text == "stage" {
 		r.Distinct = approvals.DistinctStage
@@ -101,8 +106,16 @@ func (d *decoder) checkApplies(r ruleDraft, distinct, stale, confirm word) {
 	if r.glassAt.src != nil {
 		d.problem(r.glassAt, "", "break_glass is for rules with stages")
 	}
-	if stale.text != "" && r.Action == approvals.ActionDeny {
-		d.problem(stale.at, "", "on_stale is for rules that let calls through")
+	if r.Action != approvals.ActionDeny {
+		return
+	}
+	for _, f := range []struct {
+		name string
+		at   pos
+	}{{"on_stale", stale.at}, {"success", r.successAt}, {"idempotency_key", r.keyAt}, {"sensitive", r.sensitiveAt}} {
+		if f.at.src != nil {
+			d.problem(f.at, "", "%s is for rules that let calls through", f.name)
+		}
 	}
 }
 

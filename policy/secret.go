@@ -4,13 +4,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 )
 
 // hidden is what a Secret shows of itself.
 const hidden = "***"
 
-// Secret is the value behind an env:NAME or file:PATH reference. It prints *** under every
-// verb, in JSON, in text encodings and in slog. The zero Secret is empty.
+// execPrefix begins a reference to a program.
+const execPrefix = "exec:"
+
+// Secret is the value behind an env:NAME or file:PATH reference, or the name of a program
+// that prints it. It prints *** under every verb, in JSON, in text encodings and in slog. The
+// zero Secret is empty.
 type Secret struct {
 	// A pointer, because fmt does not call methods on unexported fields of other structs: it
 	// would print a string, but of a nested pointer it prints only the address.
@@ -18,7 +23,7 @@ type Secret struct {
 	ref   string
 }
 
-// Reveal returns the value itself, "" for the zero Secret.
+// Reveal returns the value itself, "" for the zero Secret and for one that a program prints.
 func (s Secret) Reveal() string {
 	if s.value == nil {
 		return ""
@@ -30,8 +35,22 @@ func (s Secret) Reveal() string {
 // not a secret.
 func (s Secret) Ref() string { return s.ref }
 
+// Exec returns the program that prints the value, with its arguments, as they stand in an
+// exec: reference, split at blanks. False: there is none, and [Secret.Reveal] has the value.
+// Loading a configuration does not run it.
+func (s Secret) Exec() (argv []string, ok bool) {
+	command, ok := strings.CutPrefix(s.ref, execPrefix)
+	if !ok || s.value != nil {
+		return nil, false
+	}
+	return strings.Fields(command), true
+}
+
 // IsZero reports whether there is nothing to keep secret.
-func (s Secret) IsZero() bool { return s.Reveal() == "" }
+func (s Secret) IsZero() bool {
+	_, program := s.Exec()
+	return !program && s.Reveal() == ""
+}
 
 // String returns ***.
 func (s Secret) String() string { return hidden }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -32,7 +33,7 @@ func (d *decoder) secret(dst *Secret, check func(string) error) field {
 			return
 		}
 		value, err := d.resolve(ref)
-		if err == nil && check != nil {
+		if err == nil && check != nil && !d.blind {
 			if err = check(value); err != nil {
 				err = fmt.Errorf("what %s holds %w", ref, err)
 			}
@@ -43,6 +44,50 @@ func (d *decoder) secret(dst *Secret, check func(string) error) field {
 		}
 		*dst = newSecret(value, ref)
 	}
+}
+
+// maxArguments bounds the words of a reference to a program.
+const maxArguments = 16
+
+// secretOrProgram decodes a reference, or a program that prints the value when it is needed.
+// It is looked for now, so that a misspelled path is found before the first call, and not run.
+func (d *decoder) secretOrProgram(dst *Secret, check func(string) error) field {
+	return func(n ast.Node) {
+		text, ok := n.(*ast.StringNode)
+		if !ok || !strings.HasPrefix(text.Value, execPrefix) {
+			d.secret(dst, check)(n)
+			return
+		}
+		s := Secret{ref: text.Value}
+		if err := d.checkProgram(s); err != nil {
+			d.problem(d.at(n), `write "exec:/path/to/program arguments"`, "%s", err)
+			return
+		}
+		*dst = s
+	}
+}
+
+// checkProgram says what is wrong with a program, without repeating its arguments.
+func (d *decoder) checkProgram(s Secret) error {
+	argv, _ := s.Exec()
+	switch {
+	case len(argv) == 0 || !filepath.IsAbs(argv[0]):
+		return errors.New("after exec: the absolute path of a program is expected")
+	case len(argv) > maxArguments:
+		return fmt.Errorf("exec: has %d words, at most %d are allowed", len(argv), maxArguments)
+	case strings.ContainsFunc(s.ref, unicode.IsControl) || len(s.ref) > maxText:
+		return errors.New("exec: has a control character, or is too long")
+	case d.blind:
+		return nil
+	}
+	info, err := os.Stat(argv[0])
+	if err != nil || !info.Mode().IsRegular() {
+		return fmt.Errorf("the program %s cannot be run: %s", argv[0], fileReason(err))
+	}
+	if info.Mode().Perm()&0o111 == 0 {
+		return fmt.Errorf("the program %s cannot be run: it is not executable", argv[0])
+	}
+	return nil
 }
 
 // resolve returns what a reference names. Its errors name the reference only when it is

@@ -179,6 +179,7 @@ func (d *decoder) egressPolicy(dst *EgressPolicy) field {
 			"allow_http":     d.boolean(&dst.AllowHTTP),
 			"allow_prefixes": d.words("allow_prefixes", &prefixes),
 			"allow_ports":    d.ports(&dst.AllowPorts),
+			"proxy":          d.proxy(&dst.Proxy),
 		})
 		for _, w := range prefixes {
 			if prefix, ok := d.prefix(w); ok {
@@ -201,18 +202,26 @@ func (d *decoder) ports(dst *[]uint16) field {
 
 // prefix reads a network. One so wide that it switches the guard off is refused.
 func (d *decoder) prefix(w word) (netip.Prefix, bool) {
-	p, err := netip.ParsePrefix(w.text)
+	p, ok := d.network(w)
 	widest := 7
-	if err == nil && p.Addr().Is4() {
+	if p.Addr().Is4() {
 		widest = 8
 	}
+	if ok && p.Bits() < widest {
+		d.problem(w.at, "", "the network is too wide; at least /%d is required", widest)
+		return netip.Prefix{}, false
+	}
+	return p, ok
+}
+
+// network reads a network of any width.
+func (d *decoder) network(w word) (netip.Prefix, bool) {
+	p, err := netip.ParsePrefix(w.text)
 	switch {
 	case err != nil:
 		d.problem(w.at, "write 10.1.0.0/16", "this is not a network")
 	case p.Masked() != p:
 		d.problem(w.at, "write "+p.Masked().String(), "the network has bits set behind its length")
-	case p.Bits() < widest:
-		d.problem(w.at, "", "the network is too wide; at least /%d is required", widest)
 	default:
 		return p, true
 	}

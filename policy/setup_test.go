@@ -1,6 +1,11 @@
 package policy_test
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -27,14 +32,41 @@ var environment = map[string]string{
 	"PAYROLL_KEY_SHA256": keyHash, "PAYROLL_CALLBACK_SECRET": signing,
 	"BILLING_TOKEN": "Bearer canary-billing", "DATABASE_URL": "postgres://u:canary-database@db/x",
 	"BO_KEY_SHA256": boHash, "NEW_CALLBACK_SECRET": signing[:len(signing)-4] + "NDU2",
+	"FAY_KEY_SHA256":       "baa5a0964d3320fbc0c6a922140453c8513ea24ab8fd0577034804a967248096",
+	"DASHBOARD_KEY_SHA256": "486ea46224d1bb4fb680f34f7c9ad96a8f24ec88be73ea8e5a6c65260e9cb8a7",
+	"PROBE_KEY_SHA256":     "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+	"COUNTERSIGN_KEYSET":   "canary-keyset", "COUNTERSIGN_SIGNING_KEY": "whsk_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+	"HOOKS_TOKEN": "canary-hooks", "BILLING_TENANT": "canary-tenant", "PROXY_AUTHORIZATION": "Basic canary-proxy",
+	"PRIVATE_CA": certificatePEM, "CLIENT_CERTIFICATE": certificatePEM, "CLIENT_KEY": certificateKey,
 	"NOT_A_HASH": "canary-hash", "NOT_SIGNING": "canary-callback", "TWO_LINES": "canary\r\nline",
+}
+
+// A certificate of nobody, with its key.
+var certificatePEM, certificateKey = selfSigned()
+
+func selfSigned() (certificate, key string) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	must(err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: noon.AddDate(10, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	must(err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	must(err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
 }
 
 func getenv(name string) string { return environment[name] }
 
 // order is that of the sections of a test's file.
 var order = []string{
-	"server", "database", "slack", "egress", "callers", "logins", "people", "groups", "operators", "upstreams", "rules",
+	"server", "database", "encryption", "signing", "slack", "egress", "callers", "logins", "people", "groups", "operators", "auditors", "upstreams", "rules",
 }
 
 // sections is a small configuration that loads; tests replace what they are about.

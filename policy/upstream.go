@@ -19,6 +19,8 @@ const (
 	defaultResponse = 1 << 20
 	maxResponse     = 8 << 20
 	maxCredentials  = 8
+	maxPrefix       = 64
+	maxCache        = time.Hour
 	maxHeaderNames  = 64
 )
 
@@ -47,17 +49,27 @@ func (d *decoder) upstream(n ast.Node) {
 	u.Timeout, u.MaxResponseBytes = defaultTimeout, defaultResponse
 	var methods []word
 	d.object(n, "an upstream", fields{
-		"name":             d.name(&u.name),
-		"base_url":         d.word(&u.base),
-		"credentials":      d.credentials(&u),
-		"methods":          d.words("methods", &methods),
-		"timeout":          d.duration(&u.Timeout, 100*time.Millisecond, maxTimeout),
-		"idempotent":       d.boolean(&u.Idempotent),
-		"max_response":     d.size(&u.MaxResponseBytes, 1, maxResponse),
-		"success":          d.list("success", d.status(&u.Success)),
-		"request_headers":  d.headerNames("request_headers", &u.RequestHeaders, callersHeader),
-		"response_headers": d.headerNames("response_headers", &u.ResponseHeaders, nil),
+		"name":                d.name(&u.name),
+		"base_url":            d.word(&u.base),
+		"credentials":         d.credentials("credentials", &u.Credentials, nil),
+		"methods":             d.words("methods", &methods),
+		"timeout":             d.duration(&u.Timeout, 100*time.Millisecond, maxTimeout),
+		"idempotent":          d.boolean(&u.Idempotent),
+		"max_response":        d.size(&u.MaxResponseBytes, 1, maxResponse),
+		"success":             d.list("success", d.status(&u.Success)),
+		"request_headers":     d.headerNames("request_headers", &u.RequestHeaders, callersHeader),
+		"response_headers":    d.headerNames("response_headers", &u.ResponseHeaders, nil),
+		"concurrency":         d.number(&u.Concurrency, new(pos), 1, maxLane),
+		"rate":                d.rate(&u.Rate),
+		"breaker":             d.breaker(&u.Breaker),
+		"ca":                  d.secret(&u.CA, authorities),
+		"certificate":         d.certificate(&u.Certificate, &u.CertificateKey),
+		"proxy":               d.proxy(&u.Proxy),
+		"proxy_authorization": d.placed(&u.proxyShown, d.secret(&u.ProxyAuthorization, headerSafe)),
 	}, "name", "base_url")
+	if m, ok := n.(*ast.MappingNode); ok && u.proxyShown.src != nil && !hasField(m, "proxy") {
+		d.problem(u.proxyShown, "set proxy", "there is no proxy to show this to")
+	}
 	u.Methods = d.methods(methods)
 	d.finishUpstream(&u)
 	d.draft.upstreams = append(d.draft.upstreams, u)
@@ -100,44 +112,70 @@ func (d *decoder) methods(words []word) []string {
 	return out
 }
 
-// credentials decodes one credential or a list of them.
-func (d *decoder) credentials(u *upstreamDraft) field {
+// credentials decodes one credential or a list of them. Check, which may be nil, says what
+// is wrong with the name of a header, in lower case.
+func (d *decoder) credentials(what string, dst *[]Credential, check func(string) error) field {
 	one := func(n ast.Node) {
 		var c Credential
 		var header word
+		var cacheAt pos
 		d.object(n, "a credential", fields{
 			"header": d.word(&header),
-			"value":  d.secret(&c.Value, headerSafe),
+			"prefix": d.prefixOf(&c),
+			"value":  d.secretOrProgram(&c.Value, headerSafe),
+			"cache":  d.placed(&cacheAt, d.duration(&c.Cache, time.Second, maxCache)),
 		}, "header", "value")
-		if header.text == "" || !d.credentialHeader(header, u.Credentials) {
+		if _, program := c.Value.Exec(); cacheAt.src != nil && !program && !c.Value.IsZero() {
+			d.problem(cacheAt, "", "cache is for values that a program prints")
+		}
+		if header.text == "" || !d.credentialHeader(header, *dst, check) {
 			return
 		}
 		c.Header = textproto.CanonicalMIMEHeaderKey(header.text)
-		u.Credentials = append(u.Credentials, c)
+		*dst = append(*dst, c)
 	}
 	return func(n ast.Node) {
 		if _, many := n.(*ast.SequenceNode); !many {
 			one(n)
 			return
 		}
-		d.list("credentials", one)(n)
-		if len(u.Credentials) > maxCredentials {
-			d.problem(d.at(n), "", "at most %d credentials are allowed", maxCredentials)
+		d.list(what, one)(n)
+		if len(*dst) > maxCredentials {
+			d.problem(d.at(n), "", "at most %d %s are allowed", maxCredentials, what)
+		}
+	}
+}
+
+// prefixOf decodes what stands before a value, with the blank at its end, if it has one.
+func (d *decoder) prefixOf(c *Credential) field {
+	return func(n ast.Node) {
+		text, ok := d.textOf(n)
+		switch {
+		case !ok:
+		case text == "" || len(text) > maxPrefix || headerSafe(strings.TrimSuffix(text, " ")) != nil:
+			d.problem(d.at(n), `write "Bearer "`, "prefix must be 1 to %d characters that a header field can carry, with at most one space, at the end", maxPrefix)
+		default:
+			c.Prefix = text
 		}
 	}
 }
 
 // credentialHeader judges the name without repeating a malformed one: it may be the
 // credential itself.
-func (d *decoder) credentialHeader(w word, before []Credential) bool {
+func (d *decoder) credentialHeader(w word, before []Credential, check func(string) error) bool {
 	lower := strings.ToLower(w.text)
-	switch {
+	if check == nil {
+		check = func(string) error { return nil }
+	}
+	switch err := check(lower); {
 	case !headerName.MatchString(w.text):
 		d.problem(w.at, "", "the header is not a valid header name")
 	case slices.Contains(framing, lower) || strings.HasPrefix(lower, "proxy-") || strings.HasPrefix(lower, "countersign-"):
 		d.problem(w.at, "", "the header %q cannot be a credential", lower)
 	case slices.ContainsFunc(before, func(c Credential) bool { return strings.EqualFold(c.Header, w.text) }):
 		d.problem(w.at, "", "the header %q has a credential already", lower)
+	case err != nil:
+		d.problem(w.at, "", "the header %q %s", lower, err)
 	default:
 		return true
 	}

@@ -32,6 +32,8 @@ type options struct {
 	rate     int
 	verbose  bool
 	profile  string
+	waiters  int
+	only     string
 }
 
 func main() {
@@ -41,6 +43,8 @@ func main() {
 	flag.IntVar(&o.conns, "conns", 64, "connections of the submit load")
 	flag.IntVar(&o.rate, "rate", 50, "tickets per second in the lifecycle measurement")
 	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the service to this directory")
+	flag.IntVar(&o.waiters, "waiters", 10_000, "clients that wait at one process at the same time; 0: leave that out")
+	flag.StringVar(&o.only, "only", "", "run this measurement alone: submit, lifecycle or waiters")
 	flag.BoolVar(&o.verbose, "v", false, "show what the parts log")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -61,6 +65,7 @@ type bench struct {
 	pgbench  string
 	postgres *embedded.Database
 	world    *world
+	served   int // processes started so far
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
@@ -71,9 +76,18 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
 	b := &bench{options: o, out: out}
 	defer b.close(ctx)
-	for _, step := range []func(context.Context) error{b.prepare, b.yardstickAndSubmit, b.lifecycle} {
-		if err := step(ctx); err != nil {
-			return err
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{{"submit", b.yardstickAndSubmit}, {"waiters", b.waiting}, {"lifecycle", b.lifecycle}} {
+		if o.only != "" && o.only != step.name {
+			continue
+		}
+		if err := step.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
 	return nil

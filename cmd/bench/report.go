@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// atLeast prints a figure that should be large, atMost one that should be small.
-func atLeast(w io.Writer, name string, value, goal float64, unit, note string) {
-	line(w, name, value, ">=", goal, unit, value >= goal, note)
+// atLeast prints a ratio that should be large, atMost a figure that should be small.
+func atLeast(w io.Writer, name string, value, goal float64, note string) {
+	line(w, name, value, ">=", goal, "x", value >= goal, note)
 }
 
 func atMost(w io.Writer, name string, value, goal float64, unit, note string) {

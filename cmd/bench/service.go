@@ -29,6 +29,7 @@ func (b *bench) serve(ctx context.Context, workers bool) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.served++
 	p := &process{addr: l.Addr().String()}
 	_ = l.Close() // the port is the service's now
 	key, hash, err := policy.NewKey()
@@ -46,7 +47,7 @@ func (b *bench) serve(ctx context.Context, workers bool) (*process, error) {
 		args = append(args, "--no-workers")
 	}
 	if b.profile != "" {
-		args = append(args, "--cpu-profile", filepath.Join(b.profile, fmt.Sprintf("serve-workers-%t.pprof", workers)))
+		args = append(args, "--cpu-profile", filepath.Join(b.profile, fmt.Sprintf("serve-%d-workers-%t.pprof", b.served, workers)))
 	}
 	p.cmd = exec.CommandContext(ctx, b.binary, args...)
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }

@@ -10,12 +10,16 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"countersign/envelope"
 )
 
 // world is everything round the service, as light as it can be: an upstream, a receiver
 // and a Slack that remembers the button of each card. It notes when each was reached.
 type world struct {
 	upstream, receiver, slack string
+	// keyset is one for all processes on the database.
+	keyset string
 
 	mu       sync.Mutex
 	handles  map[string]card      // ticket fingerprint line → button
@@ -34,8 +38,12 @@ const (
 )
 
 func newWorld(ctx context.Context) (*world, error) {
+	keyset, err := envelope.NewKeyset()
+	if err != nil {
+		return nil, err
+	}
 	w := &world{
-		handles: map[string]card{}, arrived: map[string]time.Time{}, answered: map[string]time.Time{},
+		keyset: keyset, handles: map[string]card{}, arrived: map[string]time.Time{}, answered: map[string]time.Time{},
 		called: map[string]time.Time{}, cards: make(chan card, 100_000),
 	}
 	for _, part := range []struct {
@@ -121,15 +129,17 @@ func (w *world) serveSlack(rw http.ResponseWriter, r *http.Request) {
 // configuration is what the service runs with.
 func (w *world) configuration(listen, keyHash string) (yaml string, env []string) {
 	env = []string{
+		"BENCH_KEYSET=" + w.keyset,
 		"BENCH_TOKEN=xoxb-bench", "BENCH_SIGNING=" + signingSecret, "BENCH_KEY=" + keyHash,
 		"BENCH_CALLBACK=whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32))),
 	}
 	return fmt.Sprintf(`
 server: {listen: "%s", public_url: "http://%s", drain: 10s}
+encryption: {keyset: env:BENCH_KEYSET}
 slack: {bot_token: env:BENCH_TOKEN, signing_secrets: [env:BENCH_SIGNING], api_url: "%s/api/", team_ids: [%s], app_id: %s, channel: C0BENCH}
 people: [{name: ana, slack: U0ANA}, {name: bo, slack: U0BO}, {name: chen, slack: U0CHEN}]
 groups: [{name: security, members: [ana, bo, chen]}]
-callers: [{name: bench, key_sha256: env:BENCH_KEY, upstreams: [billing], callbacks: {origins: ["%s"], secret: env:BENCH_CALLBACK}}]
+callers: [{name: bench, key_sha256: env:BENCH_KEY, limits: {waiting: 20000, open: 1000000}, upstreams: [billing], callbacks: {verification: waived, origins: ["%s"], secret: env:BENCH_CALLBACK}}]
 upstreams: [{name: billing, base_url: "%s/v1", timeout: 10s}]
 egress: {callbacks: {allow_loopback: true, allow_http: true}}
 rules:

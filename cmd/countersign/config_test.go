@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"testing"
+
+	"countersign/db/dbtest"
 )
 
 const (
@@ -26,6 +28,7 @@ type settings struct {
 	origin   string // where callbacks may go; "" means nowhere
 	slack    string // the emulator; "" means that there is no Slack
 	local    bool   // leave the public URL to its default
+	keyless  bool   // name no keys to encrypt with
 }
 
 // file writes the configuration. GET is allowed outright, PUT denied, and with a Slack bo
@@ -35,7 +38,7 @@ func (c settings) file(t *testing.T) string {
 	sum := sha256.Sum256([]byte(apiKey))
 	text := fmt.Sprintf(`
 server: {listen: "127.0.0.1:1"%s, drain: %s}
-callers:
+%scallers:
   - {name: bot, key_sha256: %s, owners: [ana], upstreams: [billing]%s}
 people:
   - {name: ana, slack: U02ANA}
@@ -50,7 +53,7 @@ egress: {callbacks: {allow_loopback: true, allow_http: true}}
 %srules:
   - {name: read-only, match: {upstream: billing, methods: [GET]}, action: allow}
   - {name: no-puts, match: {upstream: billing, methods: [PUT]}, action: deny, reason: nobody puts}
-%s`, c.public(), cmp.Or(c.drain, "10s"), hex.EncodeToString(sum[:]), c.callbacks(), cmp.Or(c.upstream, nowhere), c.slackSection(), c.refunds())
+%s`, c.public(), cmp.Or(c.drain, "10s"), c.encryption(), hex.EncodeToString(sum[:]), c.callbacks(), cmp.Or(c.upstream, nowhere), c.slackSection(), c.refunds())
 	return write(t, "countersign.yaml", text)
 }
 
@@ -61,11 +64,18 @@ func (c settings) public() string {
 	return fmt.Sprintf(", public_url: %q", publicURL)
 }
 
+func (c settings) encryption() string {
+	if c.keyless {
+		return ""
+	}
+	return "encryption: {keyset: env:KEYSET}\n"
+}
+
 func (c settings) callbacks() string {
 	if c.origin == "" {
 		return ""
 	}
-	return fmt.Sprintf(`, callbacks: {origins: [%q], secret: env:CALLBACK_SECRET}`, c.origin)
+	return fmt.Sprintf(`, callbacks: {verification: waived, origins: [%q], secret: env:CALLBACK_SECRET}`, c.origin)
 }
 
 func (c settings) slackSection() string {
@@ -95,7 +105,7 @@ func (c settings) refunds() string {
 // servingEnv is the environment of a service on a database.
 func servingEnv(databaseURL string) map[string]string {
 	return map[string]string{
-		"DATABASE_URL": databaseURL, "BILLING_TOKEN": "Bearer gate-only", "CALLBACK_SECRET": callbackSecret,
+		"DATABASE_URL": databaseURL, "KEYSET": dbtest.Keyset, "BILLING_TOKEN": "Bearer gate-only", "CALLBACK_SECRET": callbackSecret,
 		"SLACK_BOT_TOKEN": "xoxb-test", "SLACK_SIGNING_SECRET": "signing-secret-of-the-test",
 	}
 }

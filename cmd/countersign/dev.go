@@ -16,6 +16,7 @@ import (
 
 	"countersign/db/embedded"
 	"countersign/egress"
+	"countersign/policy"
 	"countersign/slack/emulator"
 )
 
@@ -63,7 +64,7 @@ func (c devCmd) Run(env environment) (err error) {
 	if err != nil {
 		return err
 	}
-	slog.SetDefault(log)
+	setDefault(log)
 	ctx, cancel := context.WithCancel(env.ctx)
 	defer cancel()
 	p := &devParts{}
@@ -76,6 +77,10 @@ func (c devCmd) Run(env environment) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
+	box, err := boxOf(&policy.Config{}, p.dir)
+	if err != nil {
+		return err
+	}
 	if p.secrets, err = loadDevSecrets(p.statePath(), c.Fresh); err != nil {
 		return err
 	}
@@ -96,7 +101,7 @@ func (c devCmd) Run(env environment) (err error) {
 	}
 	shown := newPrinter(env.stdout, c.JSON)
 	s, err := newService(ctx, serviceConfig{
-		policy: config, start: config, source: from, reloaded: shown.policy, databaseURL: url, listener: p.listener, workers: true, now: env.now, log: log,
+		policy: config, start: config, source: from, reloaded: shown.policy, databaseURL: url, box: box, listener: p.listener, workers: true, now: env.now, log: log,
 		slackHTTP: egress.SlackClient(egress.SlackConfig{AllowLoopback: true}),
 	})
 	if err != nil {

@@ -109,7 +109,8 @@ func (d *demoReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var event struct {
 		Type string `json:"type"`
 		Data struct {
-			TicketID string `json:"ticket_id"`
+			TicketID  string `json:"ticket_id"`
+			Challenge string `json:"challenge"`
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(body, &event); err == nil {
@@ -124,6 +125,10 @@ func (d *demoReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if !c.Verified {
 		reply(w, http.StatusUnauthorized, map[string]any{"error": "the signature is wrong"})
+		return
+	}
+	if event.Data.Challenge != "" { // it was asked whether it wants callbacks
+		reply(w, http.StatusOK, map[string]any{"challenge": event.Data.Challenge})
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)

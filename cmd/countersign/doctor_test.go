@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"countersign/db/dbtest"
+	"countersign/envelope"
 	"countersign/slack/emulator"
 )
 
@@ -24,6 +25,7 @@ type clinic struct {
 
 const doctorConfig = `
 server: {listen: "127.0.0.1:1", public_url: "https://countersign.example.com"}
+encryption: {keyset: env:KEYSET}
 slack:
   bot_token: env:SLACK_BOT_TOKEN
   signing_secrets: [env:SLACK_SIGNING_SECRET]
@@ -106,6 +108,23 @@ func levels(findings []finding) map[findingLevel]int {
 	return out
 }
 
+func TestTheDoctorFindsKeysThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	url := dbtest.Database(t)
+	store := dbtest.Store(t, dbtest.PoolOf(t, url), &dbtest.Outbox{})
+	require.NoError(t, store.CheckKeys(t.Context()), "the first start of a service")
+	other, err := envelope.NewKeyset()
+	require.NoError(t, err)
+	for what, keyset := range map[string]string{"not the one that this database was written with": other, "no usable keys": "hunter2"} {
+		c := newClinic(t)
+		c.env["DATABASE_URL"], c.env["KEYSET"] = url, keyset
+		findings, r := c.examine(t, "--only", "database")
+		require.NotEqual(t, 0, r.code, what)
+		requireFound(t, findings, levelFail, what)
+		require.NotContains(t, r.stdout.String(), "hunter2")
+	}
+}
+
 func TestTheDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 	t.Parallel()
 	c := newClinic(t)
@@ -115,7 +134,7 @@ func TestTheDoctorFindsNothingWhereAllIsWell(t *testing.T) {
 	require.Zero(t, levels(findings)[levelFail])
 	require.Equal(t, 1, levels(findings)[levelWarn], "the login of a test owns everything: %+v", findings)
 	for _, words := range []string{
-		"in order: rules 1", "public_url is https", "reachable, Postgres", "has the privileges it needs", "the database's clock", "HTTP, with one signing secret",
+		"in order: rules 1", "public_url is https", "reachable, Postgres", "encrypted, under keys that fit", "has the privileges it needs", "the database's clock", "HTTP, with one signing secret",
 		"workspace Acme (T0EMULATOR)", "all scopes", "without channels:history", "Slack's clock", "#billing-approvals (slack.channel) is there",
 		"C03SECURITY (rule refund) is there", "3 people found", "group security (@security): 2 people in Slack, of whom 2 known here", "billing: 127.0.0.1 is found",
 	} {

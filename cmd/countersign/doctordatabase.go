@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -38,6 +39,25 @@ func (d *doctor) examineDatabase(ctx context.Context, where string) {
 	d.examineLogin(ctx, pool)
 	d.examinePrivileges(ctx, pool)
 	d.examineDatabaseClock(ctx, pool)
+	d.examineKeys(ctx, pool)
+}
+
+// examineKeys says whether there are keys to encrypt with, and whether they are those that
+// the database was written with. It leaves nothing there.
+func (d *doctor) examineKeys(ctx context.Context, pool *pgxpool.Pool) {
+	box, err := boxOf(d.config, "")
+	if err != nil {
+		d.fail("there are no usable keys to encrypt results and callbacks with", "name them: encryption: {keyset: file:PATH}; countersign keys encryption makes them")
+		return
+	}
+	switch err := db.CheckKeys(ctx, pool, box); {
+	case errors.Is(err, db.ErrKeys):
+		d.fail("the keyset of the configuration is not the one that this database was written with", "give it the keyset it had; a key is added with countersign keys encryption --rotate")
+	case err != nil:
+		d.fail("the keys cannot be checked: "+err.Error(), "")
+	default:
+		d.ok("results and callbacks are encrypted, under keys that fit the database")
+	}
 }
 
 func (d *doctor) examineSchema(ctx context.Context, pool *pgxpool.Pool) bool {
@@ -98,6 +118,11 @@ var privileges = []struct {
 	{"calls", "UPDATE", false},
 	{"decisions", "INSERT", true},
 	{"decisions", "UPDATE", false},
+	{"deliveries", "DELETE", false},
+	{"callback_endpoints", "UPDATE", true},
+	{"callback_endpoints", "DELETE", false},
+	{"service_events", "INSERT", true},
+	{"service_events", "UPDATE", false},
 	{"river_job", "INSERT", true},
 	{"river_job", "UPDATE", true},
 	{"river_job", "DELETE", true},

@@ -21,6 +21,18 @@ func TestEveryCommandHasHelp(t *testing.T) {
 		"serve -h":           {"--config"},
 		"dev --port=1 -h":    {"--port"},
 		"keys new --json -h": {"--json"},
+		"submit --help":      {"--wait", "--why", "COUNTERSIGN_KEY", "never part of the command line", "Exit codes"},
+		"wait --help":        {"--timeout", "Ctrl-C", "Exit codes"},
+		"tickets --help":     {"--mine", "--state", "Exit codes"},
+		"approve --help":     {"--digest", "--yes", "--break-glass", "Exit codes"},
+		"deny --help":        {"--digest", "Exit codes"},
+		"ask --help":         {"Exit codes"},
+		"answer --help":      {"Exit codes"},
+		"cancel --help":      {"--reason", "Exit codes"},
+		"resolve --help":     {"--reason", "Exit codes"},
+		"redeliver --help":   {"--endpoint", "--since", "Exit codes"},
+		"callbacks --help":   {"verify", "enable", "disable", "test", "deliveries"},
+		"completion --help":  {"bash", "zsh", "fish"},
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
@@ -36,7 +48,11 @@ func TestEveryCommandHasHelp(t *testing.T) {
 
 func TestEveryFlagIsExplained(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"dev", "serve", "migrate", "keys new"} {
+	for _, name := range []string{
+		"dev", "serve", "migrate", "keys new", "keys hash", "keys check", "keys signing", "keys encryption", "submit", "wait", "tickets",
+		"approve", "deny", "ask", "answer", "cancel", "resolve", "redeliver", "callbacks list", "callbacks test", "callbacks disable",
+		"callbacks deliveries",
+	} {
 		r := command(t, nil, append(strings.Fields(name), "--help")...)
 		for line := range strings.Lines(r.stdout.String()) {
 			if f := strings.Fields(line); len(f) > 0 && strings.HasPrefix(strings.TrimLeft(line, " "), "-") {
@@ -75,4 +91,34 @@ func TestVersionIsPrinted(t *testing.T) {
 	r := command(t, nil, "version")
 	require.Equal(t, 0, r.code)
 	require.Equal(t, "countersign "+version+"\n", r.stdout.String())
+}
+
+func TestAMistypedCommandLineNamesTheHelpOfItsCommand(t *testing.T) {
+	t.Parallel()
+	for args, command := range map[string]string{
+		"frobnicate":                             "countersign",
+		"callbacks disable end_1 --comment x":    "countersign callbacks disable",
+		"callbacks disable end_1":                "countersign callbacks disable",
+		"callbacks":                              "countersign callbacks",
+		"submit billing GET /x --weight 3":       "countersign submit",
+		"keys new --jsn":                         "countersign keys new",
+		"resolve tkt_1 perhaps --reason because": "countersign resolve",
+	} {
+		require.Contains(t, lineOf(t, args), "\nSee "+command+" --help.\n", args)
+	}
+}
+
+// lineOf is what a command line is answered with on stderr.
+func lineOf(t *testing.T, args string) string {
+	t.Helper()
+	return command(t, nil, strings.Fields(args)...).stderr.String()
+}
+
+func TestAReasonMayBeGivenAsWhyAndAsReason(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"callbacks disable end_1", "cancel tkt_1", "resolve tkt_1 failed", "deny tkt_1 --yes", "approve tkt_1 --yes", "submit billing GET /x"} {
+		for _, flag := range []string{"--why", "--reason"} {
+			require.NotContains(t, lineOf(t, args+" "+flag+" because"), "unknown flag", "%s %s", args, flag)
+		}
+	}
 }

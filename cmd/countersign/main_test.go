@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,11 +72,17 @@ type running struct {
 // with the test.
 func launch(t *testing.T, env map[string]string, args ...string) *running {
 	t.Helper()
+	return launchWith(t, env, strings.NewReader(""), args...)
+}
+
+// launchWith is launch with something on standard input.
+func launchWith(t *testing.T, env map[string]string, stdin io.Reader, args ...string) *running {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	r := &running{stdout: &buffer{}, stderr: &buffer{}, stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
-		r.code = run(ctx, args, func(name string) string { return env[name] }, r.stdout, r.stderr)
+		r.code = run(ctx, args, func(name string) string { return env[name] }, stdin, r.stdout, r.stderr)
 	}()
 	t.Cleanup(func() { stop(); r.end(t, startLimit) })
 	return r
@@ -119,7 +126,8 @@ func (r *running) requireRefused(t *testing.T, code int, words ...string) {
 // to --help.
 func (r *running) said() (out []string) {
 	for _, line := range r.stderr.lines() {
-		if line != "" && !strings.HasPrefix(line, "{") && line != "See countersign --help." {
+		pointer := strings.HasPrefix(line, "See countersign") && strings.HasSuffix(line, " --help.")
+		if line != "" && !strings.HasPrefix(line, "{") && !pointer {
 			out = append(out, line)
 		}
 	}

@@ -83,12 +83,12 @@ func (r *reloader) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.hangup:
-			r.reload(ctx)
+			r.reload(ctx, "SIGHUP")
 			tried, last = r.from.read, r.from.read
 		case <-tick.C:
 			now := fingerprintOf(r.from.path)
 			if now == last && now != tried {
-				r.reload(ctx)
+				r.reload(ctx, "files")
 				tried = now
 			}
 			last = now
@@ -96,11 +96,11 @@ func (r *reloader) watch(ctx context.Context) {
 	}
 }
 
-// reload takes over what is written now, if it is in order.
-func (r *reloader) reload(ctx context.Context) {
+// reload takes over what is written now, if it is in order. why is what it was prompted by.
+func (r *reloader) reload(ctx context.Context, why string) {
 	next, err := r.from.load()
 	if err != nil {
-		r.refuse(ctx, err)
+		r.refuse(ctx, err, why)
 		return
 	}
 	before := r.inForce()
@@ -110,13 +110,14 @@ func (r *reloader) reload(ctx context.Context) {
 	keepFixed(r.start, before, next)
 	r.current.Store(next)
 	r.log.LogAttrs(ctx, slog.LevelInfo, "configuration taken over", append([]slog.Attr{
+		slog.String("prompted_by", why),
 		slog.String("old_policy", before.Digest), slog.String("new_policy", next.Digest),
 	}, changesOf(before, next).attrs()...)...)
 	r.changed(before, next)
 }
 
 // refuse says everything that is wrong. The old configuration stays in force.
-func (r *reloader) refuse(ctx context.Context, err error) {
+func (r *reloader) refuse(ctx context.Context, err error, why string) {
 	var problems policy.Problems
 	if errors.As(err, &problems) {
 		for _, p := range problems {
@@ -126,5 +127,5 @@ func (r *reloader) refuse(ctx context.Context, err error) {
 		r.log.ErrorContext(ctx, "problem in the new configuration", slog.Any("problem", err))
 	}
 	r.log.ErrorContext(ctx, "the new configuration is not taken over, the old one stays in force",
-		slog.String("policy", r.inForce().Digest), slog.Int("problems", max(len(problems), 1)))
+		slog.String("prompted_by", why), slog.String("policy", r.inForce().Digest), slog.Int("problems", max(len(problems), 1)))
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"countersign/approvals"
+	"countersign/egress"
 	"countersign/policy"
 )
 
@@ -32,8 +33,10 @@ func changesOf(before, after *policy.Config) changes {
 			named("callers", before.Callers, after.Callers, func(c policy.Caller) string { return c.Name }),
 			named("upstreams", before.Upstreams, after.Upstreams, func(u policy.Upstream) string { return u.Name }),
 			absences(before, after),
-			named("operators", operators(before), operators(after), strings.Clone),
+			named("operators", having(before, before.Operator), having(after, after.Operator), strings.Clone),
+			named("auditors", having(before, before.Auditor), having(after, after.Auditor), strings.Clone),
 			named("logins", before.Logins(), after.Logins(), func(l policy.Login) string { return l.Issuer }),
+			named("signing_keys", publicKeys(before), publicKeys(after), strings.Clone),
 		},
 		reordered: reordered(before.Rules, after.Rules),
 	}
@@ -83,10 +86,22 @@ type absence struct {
 	approvals.Absence
 }
 
-func operators(c *policy.Config) (out []string) {
+// having lists the people of a configuration who are something in it.
+func having(c *policy.Config, role func(person string) bool) (out []string) {
 	for _, p := range c.People {
-		if c.Operator(p.Name) {
+		if role(p.Name) {
 			out = append(out, p.Name)
+		}
+	}
+	return out
+}
+
+// publicKeys are the public halves of the keys that callbacks are signed with: those of a private
+// one that cannot be read are left out, as a configuration with such a key is refused.
+func publicKeys(c *policy.Config) (out []string) {
+	for _, text := range c.Signing.Keys {
+		if key, err := egress.ParseSigningKey(text.Reveal()); err == nil {
+			out = append(out, key.PublicKey().String())
 		}
 	}
 	return out

@@ -20,6 +20,7 @@ func needRestart(start, next *policy.Config) (out []string) {
 		{"server.drain", start.Server.Drain, next.Server.Drain},
 		{"server.max_body", start.Server.MaxBody, next.Server.MaxBody},
 		{"database.url", start.Database.URL.Reveal(), next.Database.URL.Reveal()},
+		{"encryption.keyset", start.Encryption.Keyset.Reveal(), next.Encryption.Keyset.Reveal()},
 		{"slack", start.Slack.Configured(), next.Slack.Configured()},
 	} {
 		if f.before != f.after {
@@ -57,7 +58,7 @@ func slackRestart(start, next policy.Slack) (out []string) {
 // keepFixed puts what cannot change into the next configuration as it is in force. The next
 // one is nobody else's yet.
 func keepFixed(start, inForce, next *policy.Config) {
-	next.Server, next.Database = inForce.Server, inForce.Database
+	next.Server, next.Database, next.Encryption = inForce.Server, inForce.Database, inForce.Encryption
 	next.Egress.Callbacks = narrowed(start.Egress.Callbacks, next.Egress.Callbacks)
 	if start.Slack.Configured() != next.Slack.Configured() {
 		next.Slack = inForce.Slack
@@ -70,10 +71,11 @@ func keepFixed(start, inForce, next *policy.Config) {
 }
 
 // narrowed is what both admit. Deliveries are guarded by the rules of the start, so that
-// what is forbidden since then is forbidden at once, and what is admitted since is not.
+// what is forbidden since then is forbidden at once, and what is admitted since is not. They
+// go by the proxy of the start.
 func narrowed(start, next policy.EgressPolicy) policy.EgressPolicy {
 	out := policy.EgressPolicy{
-		AllowLoopback: start.AllowLoopback && next.AllowLoopback, AllowHTTP: start.AllowHTTP && next.AllowHTTP,
+		AllowLoopback: start.AllowLoopback && next.AllowLoopback, AllowHTTP: start.AllowHTTP && next.AllowHTTP, Proxy: start.Proxy,
 	}
 	for _, prefix := range next.AllowPrefixes {
 		if slices.Contains(start.AllowPrefixes, prefix) {

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -59,6 +62,13 @@ func TestEgressIsNarrowedAtOnceAndWidenedByARestartOnly(t *testing.T) {
 	config := func(p policy.EgressPolicy) *policy.Config { return &policy.Config{Egress: policy.Egress{Callbacks: p}} }
 	require.Equal(t, []string{"egress.callbacks"}, needRestart(config(start), config(next)))
 	require.Empty(t, needRestart(config(start), config(policy.EgressPolicy{})))
+
+	proxied := next
+	proxied.Proxy = &url.URL{Scheme: "http", Host: "egress:3128"}
+	require.Nil(t, narrowed(start, proxied).Proxy, "the proxy is that of the start")
+	require.Equal(t, proxied.Proxy, narrowed(proxied, start).Proxy)
+	require.Equal(t, []string{"egress.callbacks"}, needRestart(config(next), config(proxied)))
+	require.Empty(t, needRestart(config(proxied), config(proxied)))
 }
 
 func TestFingerprintIsOfEverythingThatIsRead(t *testing.T) {
@@ -85,4 +95,31 @@ func TestFingerprintIsOfEverythingThatIsRead(t *testing.T) {
 	require.Equal(t, fingerprintOf(pipe), fingerprintOf(pipe), "it does not wait for a writer")
 	require.Equal(t, fingerprintOf("/nowhere"), fingerprintOf("/nowhere"))
 	require.NotEqual(t, fingerprintOf("/nowhere"), fingerprintOf("/elsewhere"))
+}
+
+func TestReceiversAreToldWhereToReadAboutWhoCallsThem(t *testing.T) {
+	t.Parallel()
+	for public, want := range map[string]string{
+		"https://gate.example.com": "https://gate.example.com/openapi.yaml", "https://example.com/gäte": "https://example.com/g%C3%A4te/openapi.yaml", "": "",
+	} {
+		require.Equal(t, want, documentation(policy.Server{PublicURL: public}))
+	}
+}
+
+func TestChangesOfSigningKeysAreSaidByTheirPublicHalves(t *testing.T) {
+	t.Parallel()
+	key := func(c string) string {
+		return "whsk_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat(c, 32)))
+	}
+	env := servingEnv("postgres://nowhere.example.com/x")
+	env["ONE"], env["TWO"] = key("1"), key("2")
+	load := func(keys string) *policy.Config {
+		c, err := policy.Parse("c.yaml", []byte(written{upstream: nowhere, origin: nowhere, slack: nowhere}.yaml()+"signing: {keys: ["+keys+"]}\n"), func(name string) string { return env[name] })
+		require.NoError(t, err)
+		return c
+	}
+	said := changesOf(load("env:ONE"), load("env:TWO, env:ONE")).String()
+	require.Regexp(t, `signing keys added: whpk_[A-Za-z0-9+/]+=$`, said)
+	require.NotContains(t, said, "whsk_")
+	require.NotContains(t, said, "removed")
 }

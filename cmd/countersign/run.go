@@ -21,7 +21,8 @@ import (
 // version is set at link time: -ldflags "-X main.version=v1.2.3".
 var version = "dev"
 
-// Exit codes: 0 done, 1 it did not work, 2 the command or the configuration is wrong.
+// Exit codes: 0 done, 1 it did not work, 2 the command or the configuration is wrong. Those
+// of the commands that speak with a server are in remote.go.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -34,14 +35,30 @@ type cli struct {
 	Policy  policyCmd  `cmd:"" help:"Test, explain and backtest policies."`
 	Slack   slackCmd   `cmd:"" help:"The manifest of the Slack app, and a local Slack to try things out in."`
 	Doctor  doctorCmd  `cmd:"" help:"Check what the service needs: database, configuration, Slack, upstreams."`
-	Keys    keysCmd    `cmd:"" help:"API keys for callers."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Keys    keysCmd    `cmd:"" help:"Make keys and secrets, and check them."`
+
+	Submit  submitCmd  `cmd:"" help:"Submit a call for approval." group:"Tickets"`
+	Wait    waitCmd    `cmd:"" help:"Follow a ticket to its end." group:"Tickets"`
+	Tickets ticketsCmd `cmd:"" help:"List tickets, or show one." group:"Tickets"`
+	Answer  answerCmd  `cmd:"" help:"Answer the question of an approver." group:"Tickets"`
+	Cancel  cancelCmd  `cmd:"" help:"Withdraw a call." group:"Tickets"`
+	Approve approveCmd `cmd:"" help:"Approve a call." group:"People"`
+	Deny    denyCmd    `cmd:"" help:"Deny a call." group:"People"`
+	Ask     askCmd     `cmd:"" help:"Ask the requester for details." group:"People"`
+	Resolve resolveCmd `cmd:"" help:"Say what became of a call whose outcome is unknown." group:"People"`
+
+	Callbacks callbacksCmd `cmd:"" help:"The endpoints that callbacks go to, and what they are owed." group:"Callbacks"`
+	Redeliver redeliverCmd `cmd:"" help:"Have callbacks sent once more." group:"Callbacks"`
+
+	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // environment is what commands may touch of the outside.
 type environment struct {
 	ctx    context.Context
 	getenv func(string) string
+	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
 	now    func() time.Time
@@ -60,12 +77,9 @@ Start with:  countersign dev`
 
 // run carries out one command line and returns the exit code. Errors are one readable
 // line, or one line a problem, on stderr.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	code := -1
-	var c cli
-	parser, err := kong.New(&c, kong.Name("countersign"), kong.Description(description), kong.UsageOnError(),
-		kong.Writers(stdout, stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.Exit(func(n int) { code = n }))
+	parser, err := newParser(stdout, stderr, func(n int) { code = n })
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "countersign:", err)
 		return exitFailed
@@ -78,11 +92,30 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return code
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "countersign: %v\nSee countersign --help.\n", err)
+		_, _ = fmt.Fprintf(stderr, "countersign: %v\nSee %s --help.\n", err, parsedUntil(err))
 		return exitUsage
 	}
-	env := environment{ctx: ctx, getenv: getenv, stdout: stdout, stderr: stderr, now: time.Now} //nolint:forbidigo // the one real clock
+	env := environment{ctx: ctx, getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now} //nolint:forbidigo // the one real clock
 	return exitCode(command.Run(env), stderr)
+}
+
+// parsedUntil is the command that a mistaken command line is about, as far as it was understood.
+func parsedUntil(err error) string {
+	var mistake *kong.ParseError
+	if errors.As(err, &mistake) && mistake.Context != nil {
+		if command := mistake.Context.Selected(); command != nil {
+			return command.FullPath()
+		}
+	}
+	return "countersign"
+}
+
+// newParser makes the parser of the command line; exit is called when help was printed.
+func newParser(stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
+	var c cli
+	return kong.New(&c, kong.Name("countersign"), kong.Description(description), kong.UsageOnError(),
+		kong.Writers(stdout, stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Exit(exit))
 }
 
 func exitCode(err error, stderr io.Writer) int {
@@ -94,11 +127,18 @@ func exitCode(err error, stderr io.Writer) int {
 	if errors.As(err, &connect) {
 		text = strings.Join(strings.Fields(text), " ") // one attempt a line says little more than one line
 	}
-	_, _ = fmt.Fprintln(stderr, "countersign:", text)
+	var told toldError
+	if !errors.As(err, &told) {
+		_, _ = fmt.Fprintln(stderr, "countersign:", text)
+	}
 	var problems policy.Problems
 	var usage usageError
-	if errors.As(err, &problems) || errors.As(err, &usage) {
+	var other codedError
+	switch {
+	case errors.As(err, &problems), errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &other):
+		return other.code
 	}
 	return exitFailed
 }

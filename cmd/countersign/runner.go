@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/url"
+
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"countersign/egress"
@@ -14,7 +16,9 @@ func (s *service) newRunner(outbox *jobs.Outbox, current func() *policy.Config, 
 	if err != nil {
 		return nil, err
 	}
-	deliverer, err := egress.NewDeliverer(egress.DelivererConfig{Policy: callbackPolicy(c.policy), Version: version, Now: c.now})
+	deliverer, err := egress.NewDeliverer(egress.DelivererConfig{
+		Policy: callbackPolicy(c.policy), Version: version, DocumentationURL: documentation(c.policy.Server), Now: c.now,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -25,4 +29,13 @@ func (s *service) newRunner(outbox *jobs.Outbox, current func() *policy.Config, 
 		config.Notifier, config.Fresh = s.slack.planner, s.slack.freshFor
 	}
 	return jobs.New(config)
+}
+
+// documentation is where a receiver finds out who has called it; empty where nobody could know.
+func documentation(s policy.Server) string {
+	u, err := url.Parse(s.PublicURL)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.JoinPath("openapi.yaml").String() // in ASCII
 }

@@ -43,6 +43,7 @@ old one stays. What is in flight can only be tightened by it.
 A minimal configuration:
 
   server: {listen: "0.0.0.0:8080", public_url: "https://countersign.example.com"}
+  encryption: {keyset: file:/run/secrets/keyset.json}    # countersign keys encryption
   slack:
     bot_token: env:SLACK_BOT_TOKEN
     signing_secrets: [env:SLACK_SIGNING_SECRET]
@@ -70,7 +71,7 @@ func (c serveCmd) Run(env environment) (err error) {
 	if err != nil {
 		return err
 	}
-	slog.SetDefault(log)
+	setDefault(log)
 	collectLess(env.getenv)
 	stopProfile, err := profile(c.CPUProfile)
 	if err != nil {
@@ -87,6 +88,9 @@ func (c serveCmd) Run(env environment) (err error) {
 	}
 	start := *config // before the command line changes it
 	if c.Check {
+		if err := checkKeyset(env, config); err != nil {
+			return err
+		}
 		return report(env.stdout, c.Config, config)
 	}
 	byDefault := config.Server.PublicURL == "" || config.Server.PublicURL == "http://"+config.Server.Listen
@@ -101,13 +105,17 @@ func (c serveCmd) Run(env environment) (err error) {
 		config.Server.PublicURL = "http://" + listener.Addr().String()
 	}
 	defer listener.Close() //nolint:errcheck // closed by the server before, or going away
-	databaseURL, stop, err := database(env, config, log)
+	databaseURL, dir, stop, err := database(env, config, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
+	box, err := boxOf(config, dir)
+	if err != nil {
+		return err
+	}
 	s, err := newService(env.ctx, serviceConfig{
-		policy: config, start: &start, source: from, databaseURL: databaseURL, listener: listener, now: env.now, log: log,
+		policy: config, start: &start, source: from, databaseURL: databaseURL, box: box, listener: listener, now: env.now, log: log,
 		workers: c.Workers, slackHTTP: egress.SlackClient(egress.SlackConfig{AllowLoopback: onLoopback(config.Slack.APIURL)}),
 	})
 	if err != nil {
@@ -168,16 +176,21 @@ func onLoopback(raw string) bool {
 	return u.Hostname() == "localhost" || (err == nil && addr.IsLoopback())
 }
 
-// database says where the tickets are kept and how to let go of it.
-func database(env environment, config *policy.Config, log *slog.Logger) (where string, stop func() error, err error) {
+// database says where the tickets are kept and how to let go of it. dir is where the embedded
+// one lives, "" for another.
+func database(env environment, config *policy.Config, log *slog.Logger) (where, dir string, stop func() error, err error) {
 	if where = config.Database.URL.Reveal(); where == "" {
 		where = env.getenv("DATABASE_URL")
 	}
 	if where != "" {
-		return where, func() error { return nil }, nil
+		return where, "", func() error { return nil }, nil
 	}
 	log.WarnContext(env.ctx, "no DATABASE_URL: using the embedded Postgres, which lives and dies with this machine's disk")
-	return embeddedDatabase(env, config.Server.DataDir, false, log)
+	if dir, err = embeddedDir(config.Server.DataDir, env.getenv); err != nil {
+		return "", "", nil, err
+	}
+	where, stop, err = embeddedDatabase(env, dir, false, log)
+	return where, dir, stop, err
 }
 
 // embeddedDatabase starts Postgres in a data directory, dropping what was there when fresh,

@@ -15,6 +15,7 @@ import (
 	"countersign/approvals"
 	"countersign/db"
 	"countersign/egress"
+	"countersign/envelope"
 	"countersign/jobs"
 	"countersign/policy"
 	"countersign/slack"
@@ -33,6 +34,7 @@ type serviceConfig struct {
 	// reloaded is called when another configuration is in force. Nil: nobody is interested.
 	reloaded    func(changes)
 	databaseURL string
+	box         *envelope.Box
 	listener    net.Listener
 	slackHTTP   slack.Doer
 	// workers says whether this process works jobs, or is a front only.
@@ -73,13 +75,16 @@ func newService(ctx context.Context, c serviceConfig) (_ *service, err error) {
 		return nil, err
 	}
 	s.store, err = db.New(db.Config{ //nolint:contextcheck // the committers outlive the start
-		Pool: pool, Outbox: outbox, PublicURL: c.policy.Server.PublicURL, Logger: c.log,
+		Pool: pool, Outbox: outbox, Box: c.box, PublicURL: c.policy.Server.PublicURL, Logger: c.log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.closes = append(s.closes, s.store.Close)
 	if err := s.store.Ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.store.CheckKeys(ctx); err != nil {
 		return nil, err
 	}
 	current := s.config.inForce
@@ -123,10 +128,15 @@ func (s *service) close() {
 	}
 }
 
+// callbackConns is at least the highest concurrency an endpoint can be given: how many are
+// sent at a time is decided before, and an attempt is not to wait within its own deadline.
+const callbackConns = 256
+
 func callbackPolicy(c *policy.Config) egress.Policy {
 	e := c.Egress.Callbacks
 	return egress.Policy{
 		AllowLoopback: e.AllowLoopback, AllowHTTP: e.AllowHTTP, AllowPrefixes: e.AllowPrefixes, AllowPorts: e.AllowPorts,
+		Proxy: e.Proxy, MaxConnsPerHost: callbackConns,
 	}
 }
 
@@ -154,6 +164,7 @@ func (s *service) frontend(ctx context.Context, current func() *policy.Config) e
 			return egress.Origin(u), nil
 		},
 		MaxBody: c.policy.Server.MaxBody, Now: c.now, Logger: c.log, Version: version, Slack: clicks, FingerprintKey: key, Identify: identify,
+		Direct: s.direct(), VerifyEndpoint: s.verifyEndpoint(), TestEndpoint: s.testEndpoint(), KeySet: s.keySet(current),
 	})
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ func (s *service) identify(current func() *policy.Config) (func(context.Context,
 		HTTP: egress.LoginClient(egress.LoginConfig{
 			Issuers: func() []string { return issuers(current()) },
 			// What the operator runs on this very machine is for trying things out.
-			AllowLoopback: slices.ContainsFunc(issuers(current()), onLoopback),
+			AllowLoopback: func() bool { return slices.ContainsFunc(issuers(current()), onLoopback) },
 		}),
 		Logins: func() []identity.Login { return logins(current()) },
 		Now:    s.cfg.now,

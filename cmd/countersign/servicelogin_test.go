@@ -77,16 +77,22 @@ func TestPeopleWithALoginOfTheConfigurationInForceAreLetIn(t *testing.T) {
 			`{name: bo, slack: U02BO, login: {issuer: "`+issuer+`", subject: "subject-of-bo"}}`, 1) +
 			"logins: [{issuer: \"" + issuer + "\", audience: countersign}]\n"
 	}
-	path := write(t, "countersign.yaml", text(p.url))
+	path := write(t, "countersign.yaml", policy.yaml())
 	h := &hot{served: serve(t, dbtest.Database(t), path), policy: policy, path: path}
+	put := func(issuer string) map[string]any {
+		require.NoError(t, os.WriteFile(path+".new", []byte(text(issuer)), 0o600))
+		require.NoError(t, os.Rename(path+".new", path)) // never half written
+		hangUp(t)
+		return h.taken(t)
+	}
+	require.Equal(t, http.StatusUnauthorized, listed(t, h.base, p.token(t, "subject-of-bo")), "no provider is configured")
+	require.Equal(t, []any{p.url}, put(p.url)["logins_added"], "the first one, on loopback")
 	require.Equal(t, http.StatusOK, listed(t, h.base, p.token(t, "subject-of-bo")))
 	require.Equal(t, http.StatusUnauthorized, listed(t, h.base, p.token(t, "somebody-else")))
 	require.Equal(t, http.StatusUnauthorized, listed(t, h.base, newProvider(t).token(t, "subject-of-bo")), "another provider")
 
 	next := newProvider(t)
-	require.NoError(t, os.WriteFile(path, []byte(text(next.url)), 0o600))
-	hangUp(t)
-	line := h.taken(t)
+	line := put(next.url)
 	require.Equal(t, []any{next.url}, line["logins_added"])
 	require.Equal(t, []any{p.url}, line["logins_removed"])
 	require.Equal(t, http.StatusOK, listed(t, h.base, next.token(t, "subject-of-bo")))

@@ -148,6 +148,8 @@ func (s *smoke) scenarios(ctx context.Context) {
 	s.try(ctx, "(b) approved for later", s.scheduled)
 	s.try(ctx, "(b) the glass is broken", s.glass)
 	s.try(ctx, "(c) decided over the API", s.overAPI)
+	s.try(ctx, "the proxy front", s.front)
+	s.try(ctx, "callback endpoints", s.endpoints)
 	s.try(ctx, "a rule is added while dev runs", s.reloaded)
 	if s.long {
 		s.try(ctx, "(c) nobody decides: escalation", s.escalated)

@@ -20,6 +20,7 @@ import (
 	"countersign/approvals"
 	"countersign/audit"
 	"countersign/db"
+	"countersign/envelope"
 	"countersign/migrations"
 )
 
@@ -115,10 +116,22 @@ func (o *Outbox) Take() []approvals.Effect {
 	return out
 }
 
+// Keyset is for tests, and for the processes they start: what one has written another can
+// read.
+const Keyset = `{"primaryKeyId":3171921908,"key":[{"keyData":{"typeUrl":"type.googleapis.com/google.crypto.tink.AesGcmKey","value":"GiBf3xFhRvRZlk0dNQj7L2Wgen8BVhbtnu0YY25V+thsKA==","keyMaterialType":"SYMMETRIC"},"status":"ENABLED","keyId":3171921908,"outputPrefixType":"TINK"}]}`
+
+// Box encrypts for tests.
+func Box(tb testing.TB) *envelope.Box {
+	tb.Helper()
+	box, err := envelope.New(Keyset)
+	require.NoError(tb, err, "read the keyset")
+	return box
+}
+
 // Store starts a store on a pool.
 func Store(tb testing.TB, pool *pgxpool.Pool, outbox db.Outbox) *db.Store {
 	tb.Helper()
-	s, err := db.New(db.Config{Pool: pool, Outbox: outbox, PublicURL: "https://countersign.example.com"})
+	s, err := db.New(db.Config{Pool: pool, Outbox: outbox, Box: Box(tb), PublicURL: "https://countersign.example.com"})
 	require.NoError(tb, err, "start the store")
 	tb.Cleanup(s.Close)
 	return s
