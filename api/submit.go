@@ -52,7 +52,7 @@ func (o operations) earlier(ctx context.Context, x *exchange, refusal error) (Su
 		return nil, refusal
 	}
 	t, err := o.store.Keyed(ctx, x.caller.Name, key)
-	if err != nil {
+	if err != nil || x.mayCall(t.Call) != nil {
 		return nil, refusal
 	}
 	x.ticket, x.replayed = t.ID, true

@@ -14,7 +14,7 @@ import (
 
 var (
 	// ErrNotDirect means that a call was not made here and now: it is not approved, somebody
-	// else has it, its upstream has no room, or this process is stopping. Whatever can still
+	// else has it, its upstream has no room, calls are paused, or this process is stopping. Whatever can still
 	// come of the ticket comes of it as of any other.
 	ErrNotDirect = errors.New("the call is not made here and now")
 	// ErrIncomplete means that the call was made and is recorded, and that the sink has not
@@ -46,6 +46,10 @@ func (r *Runner) Direct(ctx context.Context, ticketID string, sink AnswerSink) e
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), executeTimeout)
 	defer cancel()
 	leave, ok := r.directs.enter(cancel, r.c.Executions)
+	if ok && r.paused(ctx) {
+		leave()
+		ok = false
+	}
 	if !ok {
 		r.wake(ctx, []string{ticketID})
 		return ErrNotDirect

@@ -74,7 +74,7 @@ func (r *Runner) handOn(ctx context.Context, freed []db.Lane, until time.Time) {
 		if len(next) == 0 {
 			return
 		}
-		if !r.c.Now().Before(until) || r.directs.refuses() {
+		if !r.c.Now().Before(until) || r.directs.refuses() || r.paused(ctx) {
 			r.wake(ctx, next)
 			return
 		}

@@ -100,6 +100,7 @@ type Runner struct {
 	busy    busy
 	waiting waiting
 	directs directs
+	halted  killSwitch
 	lines   *lines
 
 	credentials *credential.Source
