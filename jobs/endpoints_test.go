@@ -24,7 +24,7 @@ import (
 func (w *world) origins(items ...string) {
 	w.tb.Helper()
 	w.reload(func(s *shape) {
-		s.swap = append(s.swap, `origins: ["`+s.receiver+`"]`, `origins: [`+strings.Join(items, ", ")+`]`)
+		s.swap = append(s.swap, `origins: ["`+s.receiver+`"]`, `origins: [`+strings.Join(items, ",\n      ")+`]`)
 	})
 }
 
