@@ -20,6 +20,7 @@ dev: ## Try everything on this machine: database, Slack emulator, demo upstream 
 test: ## Run the whole test suite, the crash tests and the smoke test
 	@scripts/ensure-postgres
 	@scripts/ensure-chromium
+	@scripts/ensure-tools
 	go run ./db/dbtest/testcluster -- go test -timeout 9m $(PKGS)
 	go run ./db/dbtest/testcluster -- go test -timeout 5m -tags faultinject -run Crash -v ./jobs/ ./notify/
 	go run ./cmd/smoke
