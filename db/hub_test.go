@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -171,16 +172,13 @@ func TestACallersSubscriptionHearsOfItsTicketsOnly(t *testing.T) {
 	other, _ := f.counted(t)
 	go other.Listen(t.Context())
 	own, all, foreign := other.Subscribe(db.Topic{Caller: "payroll-bot"}), other.Subscribe(db.Topic{}), other.Subscribe(db.Topic{Caller: "crm-bot"})
+	for _, sub := range []*db.Subscription{own, all, foreign} { // what comes behind it is found, announced or not
+		signalled(t, sub, "the first horizon")
+		sub.Take()
+	}
 	id := f.submit(t, plan(stage(1))).ID
 	for name, sub := range map[string]*db.Subscription{"the caller's": own, "everybody's": all} {
-		dbtest.Eventually(t, name, func() bool {
-			for _, got := range sub.Take().IDs {
-				if got == id {
-					return true
-				}
-			}
-			return false
-		})
+		require.Eventually(t, func() bool { return slices.Contains(sub.Take().IDs, id) }, patience, 5*time.Millisecond, name)
 	}
 	require.Empty(t, foreign.Take().IDs, "another caller's")
 }
