@@ -106,11 +106,31 @@ func (t *Tab) Reach(selector, until string) {
 	t.do("reach "+until, poll(step, selector, until))
 }
 
-// Press clicks the button that reads so, below an element given as XPath.
+// Press clicks the button that reads so, below an element given as XPath, and makes sure that
+// the click arrived at it. One that did not, because the page was drawn anew or moved under the
+// pointer, is made again, as a person would; one that did never is.
 func (t *Tab) Press(within, label string) {
 	t.tb.Helper()
+	const watch = `(label) => { window.pressArrived = false; document.addEventListener("click", (e) => {
+		const b = e.target.closest("button"); if (b && b.innerText.trim().replace(/\s+/g, " ") === label) window.pressArrived = true;
+	}, {capture: true, once: true}); return true; }`
 	path := chromedp.Search(fmt.Sprintf(`%s//button[normalize-space(.)=%q]`, within, label))
-	t.do("press "+label, chromedp.ScrollIntoView(path), chromedp.Click(path, chromedp.NodeVisible))
+	for try := 1; ; try++ {
+		t.do("watch for a press of "+label, poll(watch, label))
+		t.do("press "+label, chromedp.ScrollIntoView(path), chromedp.Click(path, chromedp.NodeVisible))
+		if t.arrived() {
+			return
+		}
+		require.Less(t.tb, try, 20, "the press of %s does not arrive", label)
+	}
+}
+
+// arrived reports whether the last press did. The page that it led away from counts as well.
+func (t *Tab) arrived() bool {
+	ctx, cancel := context.WithTimeout(t.ctx, patience)
+	defer cancel()
+	got, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`window.pressArrived !== false`))
+	return err == nil && got
 }
 
 // Type types into the first visible element of a selector.
