@@ -6,7 +6,6 @@ import { part, pieces, valueOf } from "./blocks.js";
 let state = null;
 let here = { me: "", channel: "", thread: "" };
 const drafts = new Map(); // what is typed but not sent, by place
-const busy = new Set(); // places where the app is being asked
 let rung = null; // notifications seen so far
 
 // ---- where we are: #user/channel/thread, or #user/home ----
@@ -302,15 +301,14 @@ function drawComposer(form, c, thread) {
 
 // ---- acting ----
 
+// Busy is the element that was pressed, not its place: what has been drawn anew while the app was
+// still answering is something else that was pressed.
 async function act(place, e, node, value) {
-  const key = JSON.stringify(place) + e.action_id;
-  if (busy.has(key)) return;
+  if (node.classList.contains("busy")) return;
   if (e.confirm && !(await ask(e.confirm))) return;
-  busy.add(key);
   node.classList.add("busy");
   await say(api("click", { user: here.me, ...place, action_id: e.action_id, block_id: e.block_id, value, confirm: true }));
   node.classList.remove("busy");
-  busy.delete(key);
 }
 
 function ask(c) {
@@ -350,11 +348,9 @@ function values(form) {
 }
 
 async function submit(view, form) {
-  if (busy.has(view.id)) return;
-  busy.add(view.id);
+  if (form.classList.contains("busy")) return;
   form.classList.add("busy");
   await say(api(`views/${view.id}/submit`, { user: here.me, values: values(form) }));
-  busy.delete(view.id);
   form.classList.remove("busy");
 }
 
